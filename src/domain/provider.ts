@@ -70,6 +70,8 @@ export type DeliveryReport = {
   readonly state: DeliveryState;
   readonly reason?: FailureReason;
   readonly code?: string;
+  /** As in `SendOutcome`: some providers learn of a STOP only after they took the message. */
+  readonly optOut?: true;
 };
 
 /** A delivery report as it came in, before anything in it is believed. */

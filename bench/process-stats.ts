@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+
+export type ProcessStats = {
+  /** User and system time of all threads since the process began. */
+  readonly cpuSeconds: number;
+  readonly rssBytes: number;
+  /** The part of the RSS that belongs to no file: heaps, stacks, buffers. */
+  readonly anonymousBytes: number;
+};
+
+/** USER_HZ: what /proc counts CPU time in, 100 on every platform that Node.js is built for. */
+const ticksPerSecond = 100;
+
+/** What the kernel says about a process; undefined where there is no /proc. */
+export function readProcessStats(pid: number): ProcessStats | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  // Fields are counted from behind the command's name, which may hold anything, blanks and brackets too.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return {
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond,
+    rssBytes: kibibytes(status, 'VmRSS'),
+    anonymousBytes: kibibytes(status, 'RssAnon'),
+  };
+}
+
+/** How long a CPU has worked, for whomever, or was kept from it by the host; undefined where there is no /proc. */
+export function readCpuBusySeconds(cpu: number): number | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const line = new RegExp(`^cpu${cpu} (.*)$`, 'm').exec(readFileSync('/proc/stat', 'latin1'))?.[1] ?? '';
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = line.split(' ').map(Number);
+  return (user + nice + system + irq + softirq + steal) / ticksPerSecond;
+}
+
+/** The CPUs that this process may run on. */
+export function allowedCpus(): readonly number[] {
+  if (process.platform !== 'linux') return [];
+  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '';
+  return list.split(',').flatMap((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  });
+}
+
+function kibibytes(status: string, field: string): number {
+  return Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
+}

@@ -1,0 +1,152 @@
+import { createHmac, randomFillSync } from 'node:crypto';
+import { join } from 'node:path';
+import type { Config } from './config/config.ts';
+import { ConfigError, loadConfig, resolveConfig, type FileConfig } from './config/load.ts';
+import { developmentSecret } from './config/development-secret.ts';
+import { INBOX } from './config/apps.ts';
+import { codeKeysFrom, subkey } from './domain/code.ts';
+import { channels } from './domain/provider.ts';
+import type { Store } from './domain/store.ts';
+import { createInbox, type Inbox } from './providers/inbox.ts';
+import { providerDefinitions } from './providers/index.ts';
+import type { Log, OpenProvider, ServiceContext } from './service/context.ts';
+import { type Countersign, countersignOf } from './service/countersign.ts';
+import { recoverOrphans } from './service/recover.ts';
+import { createSealer } from './service/sealer.ts';
+import { openTokens } from './service/tokens.ts';
+import { openSqliteStore } from './stores/sqlite/sqlite-store.ts';
+
+const HOUSEKEEPING_EVERY_MS = 5000;
+
+/** What can be put in the place of the real thing: time and randomness by tests, log and store by anybody. */
+export type Parts = {
+  readonly log?: Log;
+  /** ms since the epoch */
+  readonly now?: () => number;
+  readonly randomBytes?: (length: number) => Uint8Array;
+  readonly store?: Store;
+};
+
+/** A running service with what only the server needs besides its face. */
+export type Composed = {
+  readonly countersign: Countersign;
+  readonly config: Config;
+  /** in development mode */
+  readonly inbox: Inbox | undefined;
+  /** the secret part of the path under which a provider's delivery reports are taken */
+  readonly reportSecretOf: (providerId: string) => string;
+};
+
+export function loadProcessConfig(): Promise<Config> {
+  return loadConfig(process.cwd(), process.env, providerDefinitions);
+}
+
+/**
+ * Starts Countersign inside a Node.js program.
+ * @param config as in `countersign.config.ts`; credentials may come from the environment too, which wins
+ * @throws CountersignError `config-invalid` with all faults, `store-unavailable`, `store-incompatible`
+ * @example
+ * const countersign = await createCountersign({ apps: { default: { brand: 'Royal Taxi', country: 'UZ' } } });
+ * const started = await countersign.verifications.start({ to: '90 123 45 67' });
+ */
+export async function createCountersign(config: FileConfig = {}, parts: Parts = {}): Promise<Countersign> {
+  const resolved = resolveConfig(config, process.env, providerDefinitions, process.cwd());
+  return (await compose(resolved, parts)).countersign;
+}
+
+export async function compose(config: Config, parts: Parts = {}): Promise<Composed> {
+  const now = parts.now ?? Date.now;
+  const randomBytes = parts.randomBytes ?? pooledRandomBytes();
+  const log = parts.log ?? silent;
+  const secret = config.secret ?? developmentSecret(config.dataDir);
+  const sealer = createSealer(secret, randomBytes);
+  const store = parts.store ?? openSqliteStore(join(config.dataDir, 'countersign.db'));
+  try {
+    const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;
+    const providers = await openProviders(config, inbox, now);
+    const reportKey = subkey(secret, 'countersign report');
+    const reportSecretOf = (id: string) => createHmac('sha256', reportKey).update(id).digest('base64url').slice(0, 32);
+    const context: ServiceContext = {
+      store,
+      apps: config.apps,
+      providers,
+      codeKeys: codeKeysFrom(secret),
+      sealer,
+      tokens: await openTokens(store, sealer, config.publicUrl ?? 'countersign', now()),
+      now,
+      randomBytes,
+      log,
+      revealCodes: config.mode === 'development',
+      reportUrlOf: (id) => (config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`),
+    };
+    const housekeeping = startHousekeeping(context, config.retentionMs);
+    const close = async () => {
+      await housekeeping.stop();
+      await Promise.all([...providers.values()].map(({ provider }) => provider.close?.()));
+      await store.close();
+    };
+    return { countersign: countersignOf(context, close), config, inbox, reportSecretOf };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openProviders(config: Config, inbox: Inbox | undefined, now: () => number): Promise<Map<string, OpenProvider>> {
+  const opened = new Map<string, OpenProvider>();
+  if (inbox !== undefined) opened.set(INBOX, { id: INBOX, channels, provider: inbox });
+  const faults: string[] = [];
+  for (const { id, definition, settings } of config.providers) {
+    try {
+      opened.set(id, { id, channels: definition.channels, provider: await definition.create(settings, { now }) });
+    } catch (error) {
+      faults.push(`providers.${id} cannot be opened: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  if (faults.length > 0) throw new ConfigError(faults);
+  return opened;
+}
+
+/** Takes up orphaned messages and deletes what has ended: once at the start, then every few seconds. */
+function startHousekeeping(context: ServiceContext, retentionMs: number): { stop: () => Promise<void> } {
+  let isStopped = false;
+  let running: Promise<void> = Promise.resolve();
+  const round = async () => {
+    try {
+      await recoverOrphans(context);
+      const now = context.now();
+      await context.store.sweep(now, now - retentionMs);
+    } catch (error) {
+      if (!isStopped) context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
+    }
+  };
+  running = round();
+  const timer = setInterval(() => {
+    running = running.then(round);
+  }, HOUSEKEEPING_EVERY_MS);
+  timer.unref();
+  return {
+    async stop() {
+      isStopped = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+/** One call of the operating system for a hundred requests. */
+function pooledRandomBytes(): (length: number) => Uint8Array {
+  let pool = Buffer.alloc(0);
+  let used = 0;
+  return (length) => {
+    if (used + length > pool.length) {
+      // A new pool each time: parts of the old one may still be in use.
+      pool = randomFillSync(Buffer.allocUnsafeSlow(Math.max(4096, length)));
+      used = 0;
+    }
+    used += length;
+    return pool.subarray(used - length, used);
+  };
+}
+
+const silent: Log = { info: () => {}, warn: () => {}, error: () => {} };

@@ -1,0 +1,227 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseEnv } from 'node:util';
+import type { Static, TObject } from 'typebox';
+import Value from 'typebox/value';
+import { CountersignError } from '../domain/problem.ts';
+import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
+import { resolveApp } from './apps.ts';
+import type { Config, ConfiguredProvider, Mode } from './config.ts';
+import { faultsOf, nearestTo } from './faults.ts';
+import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
+
+type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses'>> & {
+  readonly limits?: Partial<AppSettings['limits']>;
+  readonly guesses?: Partial<AppSettings['guesses']>;
+};
+
+/** What a configuration file, or `createCountersign`, is given: whatever has a default may be left out. */
+export type FileConfig = Omit<Static<typeof FileSchema>, 'apps'> & { apps?: Record<string, AppInput> };
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const configFileNames = ['countersign.config.ts', 'countersign.config.js', 'countersign.config.json', 'countersign.config.yaml'];
+
+/** Variables that fill a key of the file's schema. */
+const variables = {
+  COUNTERSIGN_MODE: 'mode',
+  COUNTERSIGN_SECRET: 'secret',
+  HOST: 'host',
+  PORT: 'port',
+  DATA_DIR: 'dataDir',
+  PUBLIC_URL: 'publicUrl',
+  TRUSTED_PROXIES: 'trustedProxies',
+  LOG_LEVEL: 'logLevel',
+  LOG_FILE: 'logFile',
+} as const satisfies Record<string, keyof FileConfig>;
+
+/** Variables of the app `default`, for whoever has no file. */
+const appVariables = { COUNTERSIGN_BRAND: 'brand', COUNTERSIGN_COUNTRY: 'country', COUNTERSIGN_LOCALE: 'locale' } as const;
+
+const otherVariables = ['COUNTERSIGN_CONFIG'];
+
+export const SECRET_BYTES = 32;
+
+/** Every fault of a configuration at once: nobody wants to find five of them one restart at a time. */
+export class ConfigError extends CountersignError {
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super('config-invalid', `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
+    this.faults = faults;
+  }
+}
+
+/** Reads `.env`, the environment and the configuration file of a directory. The environment wins over both files. */
+export async function loadConfig(
+  cwd: string,
+  processEnvironment: Environment,
+  definitions: readonly ProviderDefinition<TObject>[],
+): Promise<Config> {
+  const dotEnv = resolve(cwd, '.env');
+  const environment = { ...(existsSync(dotEnv) ? parseEnv(readFileSync(dotEnv, 'utf8')) : {}), ...processEnvironment };
+  return resolveConfig(await readConfigFile(cwd, environment['COUNTERSIGN_CONFIG']), environment, definitions, cwd);
+}
+
+async function readConfigFile(cwd: string, named: string | undefined): Promise<unknown> {
+  const file = named === undefined || named === '' ? configFileNames.map((name) => resolve(cwd, name)).find(existsSync) : resolve(cwd, named);
+  if (file === undefined) return {};
+  if (!existsSync(file)) throw new ConfigError([`COUNTERSIGN_CONFIG names ${file}, and there is no such file`]);
+  try {
+    const extension = extname(file);
+    if (extension === '.json') return JSON.parse(readFileSync(file, 'utf8'));
+    if (extension === '.yaml' || extension === '.yml') return (await import('yaml')).parse(readFileSync(file, 'utf8'));
+    const module = (await import(pathToFileURL(file).href)) as { default?: unknown };
+    if (module.default === undefined) throw new Error('it has no default export: `export default defineConfig({ … })`');
+    return module.default;
+  } catch (error) {
+    throw new ConfigError([`${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`]);
+  }
+}
+
+/**
+ * Checks a configuration and fills in its defaults.
+ * @throws ConfigError with all faults
+ */
+export function resolveConfig(
+  file: unknown,
+  environment: Environment,
+  builtIn: readonly ProviderDefinition<TObject>[],
+  cwd: string,
+): Config {
+  if (typeof file !== 'object' || file === null || Array.isArray(file)) throw new ConfigError(['the configuration must be an object']);
+  const faults: string[] = unknownVariables(environment);
+  const merged: Record<string, unknown> = { ...file };
+  const variableOf = new Map<string, string>();
+  for (const [variable, key] of Object.entries(variables)) {
+    const value = environment[variable];
+    if (value === undefined || value === '') continue;
+    merged[key] = key === 'port' ? numberOrText(value) : key === 'trustedProxies' ? value.split(/[\s,]+/).filter(Boolean) : value;
+    variableOf.set(key, variable);
+  }
+  merged['apps'] = withAppVariables(merged['apps'], environment, variableOf);
+  const mode: Mode = merged['mode'] === 'production' || (merged['mode'] === undefined && environment['NODE_ENV'] === 'production') ? 'production' : 'development';
+
+  const filled = Value.Default(FileSchema, Value.Clone({ ...merged, providers: undefined, apps: undefined })) as FileConfig;
+  const apps = Object.entries((merged['apps'] ?? {}) as Record<string, unknown>);
+  const nameOf = (path: string) => variableOf.get(path) ?? path;
+  const shape = { ...filled, providers: merged['providers'] ?? {} };
+  faults.push(...faultsOf(FileSchema, withoutUndefined(shape), '', nameOf));
+  const providers = configuredProviders(shape.providers, environment, builtIn, faults);
+  const resolvedApps = new Map<string, Config['apps'] extends ReadonlyMap<string, infer App> ? App : never>();
+  for (const [id, settings] of apps) {
+    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id)) faults.push(`apps.${id} is not a name: lower-case letters, digits and '-'`);
+    const value = Value.Default(AppSchema, Value.Clone(settings)) as unknown;
+    const found = faultsOf(AppSchema, value, `apps.${id}`, nameOf);
+    faults.push(...found);
+    if (found.length > 0) continue;
+    const { app, faults: further } = resolveApp(id, value as Static<typeof AppSchema>, providers, mode);
+    faults.push(...further);
+    resolvedApps.set(id, app);
+  }
+  faults.push(...secretFaults(filled.secret, mode));
+  if (faults.length > 0) throw new ConfigError([...new Set(faults)]);
+  return {
+    mode,
+    secret: filled.secret,
+    host: filled.host ?? (mode === 'production' ? '0.0.0.0' : '127.0.0.1'),
+    port: filled.port ?? 8080,
+    dataDir: resolve(cwd, filled.dataDir ?? 'data'),
+    publicUrl: filled.publicUrl?.replace(/\/+$/, ''),
+    trustedProxies: filled.trustedProxies ?? [],
+    logLevel: filled.logLevel ?? 'info',
+    logFile: filled.logFile === undefined ? undefined : resolve(cwd, filled.logFile),
+    retentionMs: (filled.retentionDays ?? 30) * 86_400_000,
+    providers,
+    apps: resolvedApps,
+  };
+}
+
+function secretFaults(secret: string | undefined, mode: Mode): string[] {
+  if (secret === undefined) {
+    return mode === 'production'
+      ? [`COUNTERSIGN_SECRET is missing: production needs a secret of at least ${SECRET_BYTES} bytes; make one with \`openssl rand -hex 32\``]
+      : [];
+  }
+  if (Buffer.byteLength(secret) < SECRET_BYTES) {
+    return [`COUNTERSIGN_SECRET is too short: at least ${SECRET_BYTES} bytes; make one with \`openssl rand -hex 32\``];
+  }
+  // A secret that a person made up by holding a key is no secret.
+  return new Set(secret).size < 8 ? ['COUNTERSIGN_SECRET is too simple: make one with `openssl rand -hex 32`'] : [];
+}
+
+function configuredProviders(
+  fromFile: unknown,
+  environment: Environment,
+  builtIn: readonly ProviderDefinition<TObject>[],
+  faults: string[],
+): ConfiguredProvider[] {
+  const entries = typeof fromFile === 'object' && fromFile !== null ? (fromFile as Record<string, unknown>) : {};
+  const definitions = new Map(builtIn.map((definition) => [definition.id, definition]));
+  const ids = new Set([...builtIn.map(({ id }) => id), ...Object.keys(entries)]);
+  const providers: ConfiguredProvider[] = [];
+  for (const id of ids) {
+    const entry = splitEntry(entries[id]);
+    const definition = entry.definition ?? definitions.get(id);
+    if (definition === undefined) {
+      faults.push(`providers.${id} is not a provider that Countersign knows${nearestTo(id, [...definitions.keys()])}`);
+      continue;
+    }
+    const variableOf = new Map<string, string>();
+    const settings: Record<string, unknown> = { ...entry.settings };
+    for (const [variable, key] of Object.entries(definition.environment)) {
+      variableOf.set(`providers.${id}.${key}`, variable);
+      // Pasted credentials come with stray spaces, and providers then only say "authentication failed".
+      const value = environment[variable]?.trim();
+      if (value !== undefined && value !== '') settings[key] = value;
+    }
+    const isSwitchedOff = /^(0|false|no|off)$/i.test(environment[`${id.toUpperCase().replaceAll('-', '_')}_ENABLED`] ?? '');
+    if (isSwitchedOff || (entries[id] === undefined && Object.keys(settings).length === 0)) continue;
+    const filled = Value.Default(definition.settings, Value.Clone(settings)) as Record<string, unknown>;
+    const found = faultsOf(definition.settings, filled, `providers.${id}`, (path) => {
+      const variable = variableOf.get(path);
+      return variable === undefined ? path : entries[id] === undefined ? variable : `${path} (${variable})`;
+    });
+    faults.push(...found);
+    if (found.length === 0) faults.push(...(definition.faults?.(filled) ?? []));
+    providers.push({ id, definition, settings: filled });
+  }
+  return providers;
+}
+
+/** An entry is a built-in provider's settings, a definition of the user's own, or `{ definition, …settings }`. */
+function splitEntry(entry: unknown): { definition: ProviderDefinition<TObject> | undefined; settings: Record<string, unknown> } {
+  if (typeof entry !== 'object' || entry === null) return { definition: undefined, settings: {} };
+  if ('create' in entry) return { definition: entry as ProviderDefinition<TObject>, settings: {} };
+  const { definition, ...settings } = entry as { definition?: ProviderDefinition<TObject> };
+  return { definition, settings };
+}
+
+function withAppVariables(apps: unknown, environment: Environment, variableOf: Map<string, string>): unknown {
+  const fromVariables: Record<string, string> = {};
+  for (const [variable, key] of Object.entries(appVariables)) {
+    const value = environment[variable];
+    if (value === undefined || value === '') continue;
+    fromVariables[key] = value;
+    variableOf.set(`apps.default.${key}`, variable);
+  }
+  if (apps === undefined) return { default: fromVariables };
+  if (typeof apps !== 'object' || apps === null || !('default' in apps) || Object.keys(fromVariables).length === 0) return apps;
+  return { ...apps, default: { ...(apps.default as object), ...fromVariables } };
+}
+
+/** A misspelt `COUNTERSIGN_…` would silently leave a protection at its default. */
+function unknownVariables(environment: Environment): string[] {
+  const known = [...Object.keys(variables), ...Object.keys(appVariables), ...otherVariables].filter((name) => name.startsWith('COUNTERSIGN_'));
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('COUNTERSIGN_') && !known.includes(name))
+    .map((name) => `${name} is not a known variable${nearestTo(name, known)}`);
+}
+
+function numberOrText(value: string): unknown {
+  return /^\d+$/.test(value) ? Number(value) : value;
+}
+
+function withoutUndefined(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined));
+}

@@ -1,0 +1,81 @@
+import Type, { type Static } from 'typebox';
+import { CODE_LENGTHS } from '../domain/code.ts';
+import { channels } from '../domain/provider.ts';
+
+const closed = { additionalProperties: false } as const;
+const DAY_SECONDS = 86_400;
+
+const Limit = Type.Object(
+  {
+    max: Type.Integer({ minimum: 1, maximum: 10_000_000, description: 'events allowed in any window of that length' }),
+    // Counters are forgotten after eight days.
+    windowSeconds: Type.Integer({ minimum: 1, maximum: 7 * DAY_SECONDS }),
+  },
+  closed,
+);
+
+const limits = (defaults: Static<typeof Limit>[], description: string) =>
+  Type.Array(Limit, { maxItems: 4, default: defaults, description });
+
+const Country = Type.String({ pattern: '^[A-Z]{2}$', description: 'ISO 3166-1 alpha-2, e.g. UZ' });
+const Locale = Type.String({ pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$', description: 'BCP 47, e.g. ru or pt-BR' });
+const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' });
+
+export const AppSchema = Type.Object(
+  {
+    brand: Type.String({ minLength: 1, maxLength: 40, default: 'Countersign', description: 'the name in texts' }),
+    country: Type.Optional(Country),
+    locale: Type.Optional(Locale),
+    codeLength: Type.Integer({ minimum: CODE_LENGTHS.min, maximum: CODE_LENGTHS.max, default: CODE_LENGTHS.default }),
+    codeTtlSeconds: Type.Integer({ minimum: 30, maximum: 900, default: 600, description: 'above 600 only where a market needs it' }),
+    maxAttempts: Type.Integer({ minimum: 1, maximum: 10, default: 5, description: 'codes compared for one verification' }),
+    maxSends: Type.Integer({ minimum: 1, maximum: 10, default: 5 }),
+    resend: Type.Enum(['repeat', 'replace'], { default: 'repeat', description: 'does a resend repeat the code, or replace it' }),
+    resendAfterSeconds: Type.Array(Type.Integer({ minimum: 0, maximum: 600 }), { minItems: 1, maxItems: 10, default: [30, 30, 60, 120] }),
+    channel: Type.Enum([...channels], { default: 'sms' }),
+    texts: Type.Record(Locale, Type.String(), { default: {}, description: 'by locale; {brand} {code} {minutes}' }),
+    routes: Type.Record(Type.String({ pattern: '^([A-Z]{2}|\\*)$' }), Type.Array(Name, { minItems: 1 }), {
+      default: {},
+      description: "by country, '*' for all others: providers in the order in which they are tried",
+    }),
+    allowedCountries: Type.Optional(Type.Array(Country, { minItems: 1, description: 'closes all others' })),
+    limits: Type.Object(
+      {
+        perNumber: limits([{ max: 5, windowSeconds: 600 }, { max: 10, windowSeconds: DAY_SECONDS }], 'starts and resends to one number'),
+        perAddress: limits([{ max: 30, windowSeconds: 3600 }], "starts and resends from one end user's address"),
+        perPrefix: limits([{ max: 500, windowSeconds: 3600 }], 'starts and resends to one block of numbers, against pumping'),
+        perApp: limits([{ max: 20_000, windowSeconds: 3600 }], 'starts and resends of the whole app: what an hour can cost at most'),
+        messagesPerNumber: limits([{ max: 20, windowSeconds: 3600 }], 'custom messages to one number'),
+      },
+      { ...closed, default: {} },
+    ),
+    guesses: Type.Object(
+      {
+        max: Type.Integer({ minimum: 1, maximum: 100, default: 20, description: 'wrong codes per number in any 24 hours' }),
+      },
+      { ...closed, default: {} },
+    ),
+  },
+  closed,
+);
+
+export type AppSettings = Static<typeof AppSchema>;
+
+/** What `countersign.config.ts` may say. The environment says the same in upper case, and wins. */
+export const FileSchema = Type.Object(
+  {
+    mode: Type.Optional(Type.Enum(['development', 'production'])),
+    secret: Type.Optional(Type.String({ secret: true })),
+    host: Type.Optional(Type.String({ minLength: 1 })),
+    port: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
+    dataDir: Type.Optional(Type.String({ minLength: 1 })),
+    publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#]+$' })),
+    trustedProxies: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'addresses or networks, e.g. 10.0.0.0/8' })),
+    logLevel: Type.Optional(Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])),
+    logFile: Type.Optional(Type.String({ minLength: 1 })),
+    retentionDays: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),
+    providers: Type.Optional(Type.Record(Name, Type.Unknown())),
+    apps: Type.Optional(Type.Record(Name, AppSchema, { minProperties: 1 })),
+  },
+  closed,
+);

@@ -1,0 +1,76 @@
+import type { GuessLane } from './guess-budget.ts';
+import type { CountryCode, PhoneNumber } from './phone-number.ts';
+import type { Channel } from './provider.ts';
+
+export type VerificationState = 'pending' | 'approved' | 'expired' | 'canceled' | 'exhausted';
+
+/** The whole act of proving that somebody holds a number, for one app. Instants are ms since the epoch. */
+export type Verification = {
+  readonly id: string;
+  readonly app: string;
+  readonly purpose: string;
+  /** the signed-in user it belongs to, where there is one */
+  readonly subject: string | undefined;
+  readonly number: PhoneNumber;
+  readonly country: CountryCode | undefined;
+  readonly channel: Channel;
+  readonly locale: string;
+  readonly lane: GuessLane;
+  readonly state: VerificationState;
+  readonly attempts: number;
+  readonly maxAttempts: number;
+  readonly sends: number;
+  readonly maxSends: number;
+  /** 128 random bits; with the installation's key and `codeNumber` they make the code */
+  readonly nonce: Uint8Array;
+  readonly codeNumber: number;
+  readonly codeLength: number;
+  readonly digests: CodeDigests;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  /** when the next resend is allowed */
+  readonly resendAt: number;
+  readonly metadata: Readonly<Record<string, string>> | undefined;
+};
+
+/** One code, digested for either way of asking: by the verification's id, and by whom it is for. */
+export type CodeDigests = { readonly byId: Uint8Array; readonly bySlot: Uint8Array };
+
+/**
+ * Whom a verification is for. There is one live verification in a slot: a subject has one, whatever number it is
+ * for; without a subject the number has one for each purpose.
+ */
+export type Slot = {
+  readonly app: string;
+  readonly purpose: string;
+  readonly subject: string | undefined;
+  readonly number: PhoneNumber;
+  readonly lane: GuessLane;
+};
+
+/** What a code is bound to when it is checked without an id. JSON keeps `a|b` + `c` apart from `a` + `b|c`. */
+export function boundToSlot(slot: Slot): string {
+  return JSON.stringify([slot.app, slot.purpose, slot.subject ?? null, slot.number, slot.lane]);
+}
+
+/** The state at that moment: a pending verification is expired from the very millisecond of `expiresAt` on. */
+export function stateAt(verification: Pick<Verification, 'state' | 'expiresAt'>, now: number): VerificationState {
+  return verification.state === 'pending' && now >= verification.expiresAt ? 'expired' : verification.state;
+}
+
+/**
+ * When the send after `sends` sends may follow. Twice 30 s for a text that was slow, then longer: who needs more
+ * than three texts is not helped by a fourth at once.
+ */
+export function resendDelayMs(sends: number, delaysSeconds: readonly number[]): number {
+  return (delaysSeconds[Math.min(sends, delaysSeconds.length) - 1] ?? 0) * 1000;
+}
+
+/**
+ * Does a code with that little life left still deserve a second text? Below, a new start makes a new verification:
+ * nobody can read, switch apps and type in less.
+ */
+export function isWorthRepeating(verification: Verification, now: number): boolean {
+  const lifeMs = verification.expiresAt - verification.createdAt;
+  return verification.expiresAt - now >= Math.min(120_000, lifeMs / 2);
+}

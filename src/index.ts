@@ -1,0 +1,29 @@
+import type { FileConfig } from './config/load.ts';
+
+export type { FileConfig } from './config/load.ts';
+export { ConfigError } from './config/load.ts';
+export { createCountersign, type Parts } from './compose.ts';
+export { CountersignError, type ProblemCode, problemCodes, type Refusal } from './domain/problem.ts';
+export type {
+  Channel,
+  DeliveryReport,
+  FailureReason,
+  MessagingProvider,
+  OutgoingMessage,
+  ReportRequest,
+  SendOutcome,
+} from './domain/provider.ts';
+export type { Store } from './domain/store.ts';
+export { accepted, defineProvider, failed, type ProviderDefinition, reasonForStatus } from './provider-kit/define-provider.ts';
+export type { Approved, CheckAnswer, CheckByIdRequest, CheckByNumberRequest } from './service/check-verification.ts';
+export type { Countersign, NumberView, VerificationAnswer } from './service/countersign.ts';
+export type { ResendRequest } from './service/resend-verification.ts';
+export type { SendAnswer, Started } from './service/send-code.ts';
+export type { MessageAnswer, MessageRequest, MessageView } from './service/send-message.ts';
+export type { StartRequest } from './service/start-verification.ts';
+export type { VerificationView } from './service/views.ts';
+
+/** Types a configuration file; gives back what it is given. */
+export function defineConfig(config: FileConfig): FileConfig {
+  return config;
+}

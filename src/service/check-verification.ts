@@ -1,0 +1,110 @@
+import { digestCode, normalizeCode } from '../domain/code.ts';
+import { isId } from '../domain/id.ts';
+import { type Refusal, refuse } from '../domain/problem.ts';
+import type { CheckOutcome, CheckStep } from '../domain/store.ts';
+import { boundToSlot, type VerificationState } from '../domain/verification.ts';
+import type { App } from './app.ts';
+import { appOf, type ServiceContext } from './context.ts';
+import { laneFor, lockedRefusal, parseRecipient } from './request.ts';
+import { DEFAULT_APP, DEFAULT_PURPOSE } from './start-verification.ts';
+import { type VerificationView, viewOf } from './views.ts';
+
+export type CheckByIdRequest = {
+  readonly app?: string;
+  readonly id: string;
+  /** as the person typed it: spaces, dashes and Eastern digits are understood */
+  readonly code: string;
+  /** refused as unknown unless the verification has this purpose */
+  readonly purpose?: string;
+  /** refused as unknown unless the verification belongs to this subject */
+  readonly subject?: string;
+};
+
+export type CheckByNumberRequest = {
+  readonly app?: string;
+  readonly to: string;
+  readonly country?: string;
+  readonly code: string;
+  readonly purpose?: string;
+  readonly subject?: string;
+  /** as it was given to the start */
+  readonly approvalToken?: string;
+};
+
+export type Approved = {
+  readonly kind: 'approved';
+  readonly verification: VerificationView;
+  /** a JWT that any service can check offline against `/.well-known/jwks.json` */
+  readonly token: string;
+};
+
+export type CheckAnswer = Approved | Refusal;
+
+export async function checkVerification(context: ServiceContext, request: CheckByIdRequest | CheckByNumberRequest): Promise<CheckAnswer> {
+  const app = appOf(context, request.app ?? DEFAULT_APP);
+  const code = normalizeCode(request.code, app.codeLength);
+  if (code === undefined) {
+    return refuse('code-malformed', `A code has ${app.codeLength} digits. This cost no attempt.`, { field: 'code' });
+  }
+  return 'id' in request ? checkById(context, app, request, code) : checkByNumber(context, app, request, code);
+}
+
+async function checkById(context: ServiceContext, app: App, request: CheckByIdRequest, code: string): Promise<CheckAnswer> {
+  if (!isId('ver', request.id)) return unknownRefusal();
+  const now = context.now();
+  const outcome = await context.store.check({
+    by: 'id',
+    now,
+    app: app.id,
+    guesses: app.guesses,
+    id: request.id,
+    purpose: request.purpose,
+    subject: request.subject,
+    digest: digestCode(context.codeKeys, request.id, code),
+  });
+  switch (outcome.kind) {
+    case 'approved':
+      return approve(context, outcome, now);
+    case 'wrong':
+      return refuse('code-wrong', 'This is not the code.', { field: 'code', attemptsLeft: outcome.attemptsLeft });
+    case 'locked':
+      return lockedRefusal(outcome.retryAfterMs);
+    case 'unknown':
+      return unknownRefusal();
+    case 'ended':
+      return endedRefusal(outcome.state);
+  }
+}
+
+/**
+ * Whoever asks by number learns nothing but yes or no: no verification, one that has ended and a wrong code are the
+ * same answer, after the same work.
+ */
+async function checkByNumber(context: ServiceContext, app: App, request: CheckByNumberRequest, code: string): Promise<CheckAnswer> {
+  const recipient = parseRecipient(app, request.to, request.country);
+  if ('kind' in recipient) return recipient;
+  const { number } = recipient.number;
+  const lane = await laneFor(context, app, number, request.approvalToken);
+  if (typeof lane !== 'string') return lane;
+  const slot = { app: app.id, purpose: request.purpose ?? DEFAULT_PURPOSE, subject: request.subject, number, lane };
+  const now = context.now();
+  const step: CheckStep = { by: 'slot', now, guesses: app.guesses, ...slot, digest: digestCode(context.codeKeys, boundToSlot(slot), code) };
+  const outcome = await context.store.check(step);
+  if (outcome.kind === 'approved') return approve(context, outcome, now);
+  if (outcome.kind === 'locked') return lockedRefusal(outcome.retryAfterMs);
+  return refuse('code-wrong', 'This is not the code, or it is no longer good.', { field: 'code' });
+}
+
+function approve(context: ServiceContext, { verification }: CheckOutcome & { kind: 'approved' }, now: number): Approved {
+  return { kind: 'approved', verification: viewOf(verification, now), token: context.tokens.issue(verification, now) };
+}
+
+export function unknownRefusal(): Refusal {
+  return refuse('verification-unknown', 'There is no such verification.');
+}
+
+export function endedRefusal(state: VerificationState): Refusal {
+  if (state === 'exhausted') return refuse('attempts-exhausted', 'Too many wrong codes were tried. Start a new verification.', { status: state });
+  if (state === 'expired') return refuse('verification-expired', 'The code has expired. Start a new verification.', { status: state });
+  return refuse('verification-settled', `This verification is ${state} already. Start a new one.`, { status: state });
+}

@@ -1,0 +1,166 @@
+import type { JSONWebKeySet } from 'jose';
+import { formatNational, type ParsedNumber } from '../domain/phone-number.ts';
+import { type Refusal, refuse } from '../domain/problem.ts';
+import type { ProbeOutcome, ReportRequest } from '../domain/provider.ts';
+import type { ApiKey } from '../domain/store.ts';
+import { createApiKey, createKeyVerifier, type KeyVerifier } from './api-keys.ts';
+import { cancelVerification } from './cancel-verification.ts';
+import { type CheckAnswer, type CheckByIdRequest, type CheckByNumberRequest, checkVerification, unknownRefusal } from './check-verification.ts';
+import { appOf, type ServiceContext } from './context.ts';
+import { type DeliveryAnswer, recordDelivery } from './record-delivery.ts';
+import { parseRecipient } from './request.ts';
+import { type ResendRequest, resendVerification } from './resend-verification.ts';
+import type { SendAnswer } from './send-code.ts';
+import { type MessageAnswer, type MessageRequest, type MessageView, messageViewOf, sendMessage } from './send-message.ts';
+import { DEFAULT_APP, type StartRequest, startVerification } from './start-verification.ts';
+import { localeFor } from './texts.ts';
+import { type VerificationView, viewOf } from './views.ts';
+
+export type NumberView = {
+  /** E.164 */
+  readonly number: string;
+  readonly country: string | undefined;
+  readonly lineType: ParsedNumber['lineType'];
+  /** as its owner writes it */
+  readonly national: string;
+  /** the language that a text to it has */
+  readonly locale: string;
+};
+
+type ById = { readonly app?: string; readonly id: string };
+
+/**
+ * The face of the service: every surface (HTTP, CLI, dialects, an app that uses the library) is built on this and
+ * nothing else. What is expected is returned (`kind: 'refused'` with a stable `code`); only what the operator has to
+ * act on is thrown, as `CountersignError`.
+ */
+export interface Countersign {
+  readonly verifications: {
+    /**
+     * Sends a code to a number.
+     * @example
+     * const started = await countersign.verifications.start({ to: '+998901234567' });
+     * if (started.kind === 'refused') return reply(started.code, started.detail);
+     * remember(started.verification.id);
+     */
+    start(request: StartRequest): Promise<SendAnswer>;
+    /** Sends the code once more, after `resendAt`: the same one, or a new one where the app says `replace`. */
+    resend(request: ResendRequest): Promise<SendAnswer>;
+    /**
+     * Checks what the person typed, by the verification's id or by number.
+     * @example
+     * const answer = await countersign.verifications.check({ id, code: typed });
+     * if (answer.kind === 'approved') signIn(answer.verification.to, answer.token);
+     */
+    check(request: CheckByIdRequest | CheckByNumberRequest): Promise<CheckAnswer>;
+    /** Ends a pending verification: its code is worth nothing from then on. */
+    cancel(request: ById): Promise<VerificationAnswer>;
+    get(request: ById): Promise<VerificationAnswer>;
+  };
+  readonly messages: {
+    /**
+     * Sends a text of your own.
+     * @example
+     * await countersign.messages.send({ to: '+998901234567', text: 'Your driver is here.' });
+     */
+    send(request: MessageRequest): Promise<MessageAnswer>;
+    get(request: ById): Promise<{ readonly kind: 'found'; readonly message: MessageView } | Refusal>;
+    /** Newest first. @param query `before`: the id of the last message of the page before */
+    list(query?: { readonly app?: string; readonly limit?: number; readonly before?: string; readonly to?: string }): Promise<{ readonly kind: 'found'; readonly messages: readonly MessageView[] } | Refusal>;
+  };
+  readonly numbers: {
+    /** What is known of a number without asking anybody. */
+    parse(request: { readonly app?: string; readonly to: string; readonly country?: string }): { readonly kind: 'parsed'; readonly number: NumberView } | Refusal;
+  };
+  readonly providers: {
+    /** Ids of the opened providers. */
+    list(): readonly string[];
+    /** Tries the credentials without sending; undefined when the provider offers no such call. */
+    probe(id: string, signal: AbortSignal): Promise<ProbeOutcome | undefined>;
+    /** Takes a provider's delivery report. */
+    report(id: string, request: ReportRequest): Promise<DeliveryAnswer>;
+  };
+  readonly tokens: {
+    /** The public keys under which tokens can be checked. */
+    jwks(): Promise<JSONWebKeySet>;
+    /** Signs with a new key from now on; tokens signed before stay valid. @returns the new key's id */
+    rotate(): Promise<string>;
+  };
+  readonly keys: {
+    /** @returns `key`, which is shown this once and stored nowhere */
+    create(request: { readonly app: string; readonly name: string }): Promise<{ readonly key: string; readonly kept: ApiKey }>;
+    list(): Promise<readonly ApiKey[]>;
+    /** False when there is no such key. */
+    revoke(id: string): Promise<boolean>;
+    /** The app of a key, undefined when the key is not good. */
+    verify(key: string): ReturnType<KeyVerifier>;
+  };
+  /** Rejects with a `CountersignError` when the store cannot be written. */
+  ready(): Promise<void>;
+  /** Lets what is under way finish, and closes store and providers. */
+  close(): Promise<void>;
+}
+
+export type VerificationAnswer = { readonly kind: 'found'; readonly verification: VerificationView } | Refusal;
+
+export function countersignOf(context: ServiceContext, close: () => Promise<void>): Countersign {
+  const { store, now } = context;
+  const verifyKey = createKeyVerifier(store);
+  return {
+    verifications: {
+      start: (request) => startVerification(context, request),
+      resend: (request) => resendVerification(context, request),
+      check: (request) => checkVerification(context, request),
+      cancel: (request) => cancelVerification(context, request),
+      async get({ app = DEFAULT_APP, id }) {
+        const verification = await store.getVerification(appOf(context, app).id, id);
+        return verification === undefined ? unknownRefusal() : { kind: 'found', verification: viewOf(verification, now()) };
+      },
+    },
+    messages: {
+      send: (request) => sendMessage(context, request),
+      async get({ app = DEFAULT_APP, id }) {
+        const message = await store.getMessage(appOf(context, app).id, id);
+        return message === undefined
+          ? refuse('message-unknown', 'There is no such message.')
+          : { kind: 'found', message: messageViewOf(context, message) };
+      },
+      async list({ app = DEFAULT_APP, limit = 50, before, to } = {}) {
+        const recipient = to === undefined ? undefined : parseRecipient(appOf(context, app), to, undefined);
+        if (recipient !== undefined && 'kind' in recipient) return recipient;
+        const messages = await store.listMessages(appOf(context, app).id, {
+          limit,
+          ...(before === undefined ? {} : { before }),
+          ...(recipient === undefined ? {} : { number: recipient.number.number }),
+        });
+        return { kind: 'found', messages: messages.map((message) => messageViewOf(context, message)) };
+      },
+    },
+    numbers: {
+      parse({ app = DEFAULT_APP, to, country }) {
+        const recipient = parseRecipient(appOf(context, app), to, country);
+        if ('kind' in recipient) return recipient;
+        const { number, country: itsCountry, lineType } = recipient.number;
+        const locale = localeFor(appOf(context, app), undefined, itsCountry);
+        return { kind: 'parsed', number: { number, country: itsCountry, lineType, national: formatNational(number), locale } };
+      },
+    },
+    providers: {
+      list: () => [...context.providers.keys()],
+      probe: async (id, signal) => context.providers.get(id)?.provider.probe?.(signal),
+      report: (id, request) => recordDelivery(context, id, request),
+    },
+    tokens: {
+      jwks: () => context.tokens.jwks(now()),
+      rotate: () => context.tokens.rotate(now()),
+    },
+    keys: {
+      create: ({ app, name }) => createApiKey(store, appOf(context, app).id, name, now(), context.randomBytes),
+      list: () => store.listApiKeys(),
+      revoke: (id) => store.revokeApiKey(id, now()),
+      verify: (key) => verifyKey(key, now()),
+    },
+    ready: () => store.probe(now()),
+    close,
+  };
+}

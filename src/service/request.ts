@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { addressBucketOf } from '../domain/address.ts';
+import type { GuessLane } from '../domain/guess-budget.ts';
+import { maskNumber, type NumberFault, type ParsedNumber, parsePhoneNumber, type PhoneNumber, prefixOf } from '../domain/phone-number.ts';
+import { type Refusal, refuse } from '../domain/problem.ts';
+import type { Channel } from '../domain/provider.ts';
+import type { Bucket, Idempotency, SendRefusal } from '../domain/store.ts';
+import type { App } from './app.ts';
+import type { OpenProvider, ServiceContext } from './context.ts';
+
+const IDEMPOTENCY_TTL_MS = 24 * 3_600_000;
+
+const numberFaults: Record<NumberFault, string> = {
+  empty: 'The number is empty.',
+  'not-a-number': 'This is not a phone number. Give it in E.164, e.g. +998901234567.',
+  'too-short': 'The number has too few digits.',
+  'too-long': 'The number has too many digits.',
+  'country-missing': 'The number has no country code. Write it as +998901234567, or say its country.',
+  invalid: 'There is no such number: its digits fit no network of its country.',
+};
+
+export type Recipient = { readonly ok: true; readonly number: ParsedNumber } | Refusal;
+
+/** @param country of the request, for a national form; the app's own when absent */
+export function parseRecipient(app: App, to: string, country: string | undefined): Recipient {
+  const parsed = parsePhoneNumber(to, (country as App['country']) ?? app.country);
+  if (!parsed.ok) return refuse('number-invalid', numberFaults[parsed.fault], { field: 'to' });
+  return { ok: true, number: parsed.value };
+}
+
+/** Is this a number that a message may go to at all? Nothing is counted for one that is refused here. */
+export function refuseRecipient(app: App, number: ParsedNumber, channel: Channel): Refusal | undefined {
+  if (app.allowedCountries !== undefined && !app.allowedCountries.has(number.country ?? '')) {
+    return refuse('country-not-allowed', `This app does not send to ${number.country ?? 'such numbers'}.`, { field: 'to' });
+  }
+  if (!canTake(number, channel)) {
+    return refuse('line-type-refused', `A ${number.lineType} number does not take a message by ${channel}. Use a mobile number.`, { field: 'to' });
+  }
+  return undefined;
+}
+
+/** Premium and shared-cost numbers bill whoever calls them: they are never sent to, by any channel. */
+function canTake({ lineType }: ParsedNumber, channel: Channel): boolean {
+  if (lineType === 'premium-rate' || lineType === 'shared-cost' || lineType === 'pager' || lineType === 'voicemail' || lineType === 'uan') return false;
+  if (lineType === 'fixed-line' || lineType === 'toll-free') return channel === 'voice';
+  return true;
+}
+
+/** The providers of the app's route for that country which know the channel, in order. */
+export function routeFor(context: ServiceContext, app: App, country: string | undefined, channel: Channel): OpenProvider[] {
+  const ids = app.routes.get(country ?? '*') ?? app.routes.get('*') ?? [];
+  return ids.flatMap((id) => {
+    const provider = context.providers.get(id);
+    return provider?.channels.includes(channel) ? [provider] : [];
+  });
+}
+
+export function refuseRoute(country: string | undefined, channel: Channel): Refusal {
+  return refuse('no-provider', `No configured provider sends to ${country ?? 'this number'} by ${channel}. Add one to the app's routes.`);
+}
+
+export function sendBuckets(app: App, number: PhoneNumber, clientIp: string | undefined): Bucket[] {
+  const { perNumber, perAddress, perPrefix, perApp } = app.limits;
+  const address = clientIp === undefined ? undefined : addressBucketOf(clientIp);
+  return [
+    ...bucket('number', number, perNumber),
+    ...(address === undefined ? [] : bucket('address', address, perAddress)),
+    ...bucket('prefix', prefixOf(number), perPrefix),
+    ...bucket('app', '', perApp),
+  ];
+}
+
+export function bucket(scope: Bucket['scope'], value: string, rules: Bucket['rules']): Bucket[] {
+  return rules.length === 0 ? [] : [{ scope, value, rules }];
+}
+
+export function refuseAddress(clientIp: string | undefined): Refusal | undefined {
+  if (clientIp === undefined || addressBucketOf(clientIp) !== undefined) return undefined;
+  return refuse('request-invalid', 'client_ip is not an IPv4 or IPv6 address.', { field: 'client_ip' });
+}
+
+/** @param request everything of the request that makes it that request */
+export function idempotencyOf(key: string | undefined, request: readonly unknown[], now: number): Idempotency | undefined {
+  if (key === undefined) return undefined;
+  const fingerprint = createHash('sha256').update(JSON.stringify(request)).digest('base64url');
+  return { key, fingerprint, expiresAt: now + IDEMPOTENCY_TTL_MS };
+}
+
+export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>): Refusal {
+  switch (refusal.kind) {
+    case 'limited':
+      return refuse('rate-limited', limitSentences[refusal.scope], { retryAfterMs: refusal.retryAfterMs });
+    case 'locked':
+      return lockedRefusal(refusal.retryAfterMs);
+    case 'conflict':
+      return refuse('idempotency-conflict', 'This Idempotency-Key was used for another request. Use a new key for a new request.');
+  }
+}
+
+const limitSentences: Record<Bucket['scope'], string> = {
+  number: 'Too many messages to this number.',
+  address: 'Too many messages asked for from this address.',
+  prefix: 'Too many messages to numbers like this one.',
+  app: 'This app has sent as many messages as it may for now.',
+};
+
+export function lockedRefusal(retryAfterMs: number): Refusal {
+  return refuse('number-locked', 'Too many wrong codes for this number. It is locked for a while.', { retryAfterMs });
+}
+
+/** Which budget of guesses the caller has: one of its own when it shows that the person held the number before. */
+export async function laneFor(
+  context: ServiceContext,
+  app: App,
+  number: PhoneNumber,
+  approvalToken: string | undefined,
+): Promise<GuessLane | Refusal> {
+  if (approvalToken === undefined) return 'open';
+  if (await context.tokens.provesEarlierApproval(approvalToken, app.id, number, context.now())) return 'trusted';
+  return refuse('token-invalid', `This is no token of an earlier approval of ${maskNumber(number)} for this app.`, { field: 'approval_token' });
+}

@@ -1,0 +1,69 @@
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { CountersignError } from '../../domain/problem.ts';
+
+/** Another process may hold the write lock for the length of its commit; more than this is a fault. */
+const LOCK_PATIENCE_MS = 1000;
+const CACHE_KIB = 32_768;
+
+const migrationsDirectory = join(import.meta.dirname, 'migrations');
+
+/** Opens the file, makes it when it is missing, and brings its schema up to date. */
+export function openDatabase(file: string): DatabaseSync {
+  try {
+    if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true });
+    const database = new DatabaseSync(file, { timeout: LOCK_PATIENCE_MS });
+    // FULL: what was acknowledged is on the disk. Group commit makes it affordable.
+    database.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA foreign_keys = OFF;
+      PRAGMA temp_store = MEMORY;
+      PRAGMA cache_size = -${CACHE_KIB};
+      PRAGMA journal_size_limit = 67108864;
+    `);
+    migrate(database, file);
+    return database;
+  } catch (error) {
+    if (error instanceof CountersignError) throw error;
+    throw new CountersignError(
+      'store-unavailable',
+      `The database ${file} cannot be opened or written (${reasonOf(error)}). Is its directory writable by this user, and is there room on the disk?`,
+      { cause: error },
+    );
+  }
+}
+
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Each migration runs once, in order, in one exclusive transaction; `user_version` says how far the file is. */
+function migrate(database: DatabaseSync, file: string): void {
+  const migrations = readdirSync(migrationsDirectory)
+    .filter((name) => /^\d{4}-.*\.sql$/.test(name))
+    .sort();
+  if (versionOf(database) === migrations.length) return;
+  database.exec('BEGIN EXCLUSIVE');
+  try {
+    // Read again: another process may have migrated while this one waited for the lock.
+    const version = versionOf(database);
+    if (version > migrations.length) {
+      throw new CountersignError(
+        'store-incompatible',
+        `The database ${file} has schema version ${version}, and this version of Countersign knows ${migrations.length}. Start the newer version that wrote it, or restore an older copy of the file.`,
+      );
+    }
+    for (const name of migrations.slice(version)) database.exec(readFileSync(join(migrationsDirectory, name), 'utf8'));
+    database.exec(`PRAGMA user_version = ${migrations.length}`);
+    database.exec('COMMIT');
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0);
+}

@@ -1,0 +1,138 @@
+import type { SQLOutputValue } from 'node:sqlite';
+import type { GuessLane } from '../../domain/guess-budget.ts';
+import type { Dispatch, Message, MessageState } from '../../domain/message.ts';
+import type { CountryCode, PhoneNumber } from '../../domain/phone-number.ts';
+import type { Channel, DeliveryState } from '../../domain/provider.ts';
+import type { Verification, VerificationState } from '../../domain/verification.ts';
+
+export type Row = Record<string, SQLOutputValue>;
+
+// The tables are STRICT and written by this folder alone, so a column's type is known; these say it to the compiler.
+export const text = (value: SQLOutputValue | undefined): string => value as string;
+export const integer = (value: SQLOutputValue | undefined): number => value as number;
+const optionalText = (value: SQLOutputValue | undefined): string | undefined => (value as string | null) ?? undefined;
+const bytes = (value: SQLOutputValue | undefined): Uint8Array => value as Uint8Array;
+
+export const verificationColumns = `id, app, purpose, subject, number, country, channel, locale, lane, state, attempts,
+  max_attempts, sends, max_sends, nonce, code_number, code_length, digest_by_id, digest_by_slot, created_at, expires_at,
+  resend_at, metadata`;
+
+export function verificationParameters(verification: Verification) {
+  return [
+    verification.id,
+    verification.app,
+    verification.purpose,
+    verification.subject ?? null,
+    verification.number,
+    verification.country ?? null,
+    verification.channel,
+    verification.locale,
+    verification.lane,
+    verification.state,
+    verification.attempts,
+    verification.maxAttempts,
+    verification.sends,
+    verification.maxSends,
+    verification.nonce,
+    verification.codeNumber,
+    verification.codeLength,
+    verification.digests.byId,
+    verification.digests.bySlot,
+    verification.createdAt,
+    verification.expiresAt,
+    verification.resendAt,
+    verification.metadata === undefined ? null : JSON.stringify(verification.metadata),
+  ] as const;
+}
+
+export function toVerification(row: Row): Verification {
+  const metadata = optionalText(row['metadata']);
+  return {
+    id: text(row['id']),
+    app: text(row['app']),
+    purpose: text(row['purpose']),
+    subject: optionalText(row['subject']),
+    number: text(row['number']) as PhoneNumber,
+    country: optionalText(row['country']) as CountryCode | undefined,
+    channel: text(row['channel']) as Channel,
+    locale: text(row['locale']),
+    lane: text(row['lane']) as GuessLane,
+    state: text(row['state']) as VerificationState,
+    attempts: integer(row['attempts']),
+    maxAttempts: integer(row['max_attempts']),
+    sends: integer(row['sends']),
+    maxSends: integer(row['max_sends']),
+    nonce: bytes(row['nonce']),
+    codeNumber: integer(row['code_number']),
+    codeLength: integer(row['code_length']),
+    digests: { byId: bytes(row['digest_by_id']), bySlot: bytes(row['digest_by_slot']) },
+    createdAt: integer(row['created_at']),
+    expiresAt: integer(row['expires_at']),
+    resendAt: integer(row['resend_at']),
+    metadata: metadata === undefined ? undefined : (JSON.parse(metadata) as Record<string, string>),
+  };
+}
+
+export const messageColumns = `id, app, verification_id, number, country, channel, locale, encoding, segments,
+  sealed_text, code_number, idempotency_key, state, created_at, valid_until, orphaned_at`;
+
+export function messageParameters(message: Message, orphanedAt: number) {
+  return [
+    message.id,
+    message.app,
+    message.verificationId ?? null,
+    message.number,
+    message.country ?? null,
+    message.channel,
+    message.locale,
+    message.encoding,
+    message.segments,
+    message.sealedText ?? null,
+    message.codeNumber,
+    message.idempotencyKey ?? null,
+    message.state,
+    message.createdAt,
+    message.validUntil,
+    orphanedAt,
+  ] as const;
+}
+
+export function toMessage(row: Row, dispatches: readonly Dispatch[]): Message {
+  return {
+    id: text(row['id']),
+    app: text(row['app']),
+    verificationId: optionalText(row['verification_id']),
+    number: text(row['number']) as PhoneNumber,
+    country: optionalText(row['country']) as CountryCode | undefined,
+    channel: text(row['channel']) as Channel,
+    locale: text(row['locale']),
+    encoding: text(row['encoding']) as Message['encoding'],
+    segments: integer(row['segments']),
+    sealedText: (row['sealed_text'] as Uint8Array | null) ?? undefined,
+    codeNumber: integer(row['code_number']),
+    idempotencyKey: optionalText(row['idempotency_key']),
+    state: text(row['state']) as MessageState,
+    createdAt: integer(row['created_at']),
+    validUntil: integer(row['valid_until']),
+    dispatches,
+  };
+}
+
+export function toDispatch(row: Row): Dispatch {
+  return {
+    provider: text(row['provider']),
+    state: text(row['state']) as DeliveryState,
+    providerMessageId: optionalText(row['provider_message_id']),
+    reason: optionalText(row['reason']) as Dispatch['reason'],
+    errorCode: optionalText(row['error_code']),
+    at: integer(row['at']),
+  };
+}
+
+/** `?, ?, ?` for a list of columns. */
+export function placeholders(columns: string): string {
+  return columns
+    .split(',')
+    .map(() => '?')
+    .join(', ');
+}

@@ -1,0 +1,131 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { firstIdAt } from '../../domain/id.ts';
+import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
+import { Counters } from './counters.ts';
+import { openDatabase } from './database.ts';
+import { GroupCommit } from './group-commit.ts';
+import { MessageSteps } from './message-steps.ts';
+import { integer, type Row, text } from './rows.ts';
+import { Sweeper } from './sweeper.ts';
+import { VerificationSteps } from './verification-steps.ts';
+
+/**
+ * The embedded store: one file, one node, no account anywhere. What is acknowledged is on the disk.
+ * @param file path of the database; made, with its directory, when it is missing
+ * @throws CountersignError `store-unavailable` or `store-incompatible`
+ */
+export function openSqliteStore(file: string): Store {
+  return new SqliteStore(openDatabase(file));
+}
+
+class SqliteStore implements Store {
+  readonly #database: DatabaseSync;
+  readonly #commits: GroupCommit;
+  readonly #verifications: VerificationSteps;
+  readonly #messages: MessageSteps;
+  readonly #sweeper: Sweeper;
+  readonly #statements: Record<'addApiKey' | 'findApiKey' | 'listApiKeys' | 'revokeApiKey' | 'listSigningKeys' | 'addSigningKey' | 'addFirstSigningKey' | 'probe', StatementSync>;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    const counters = new Counters(database);
+    this.#messages = new MessageSteps(database, counters);
+    this.#verifications = new VerificationSteps(database, counters, this.#messages);
+    this.#sweeper = new Sweeper(database);
+    this.#commits = new GroupCommit(database, {
+      beforeCommit: () => counters.writeBack(),
+      afterEnd: () => counters.forget(),
+    });
+    this.#statements = {
+      addApiKey: database.prepare('INSERT INTO api_key (id, app, name, hash, created_at) VALUES (?, ?, ?, ?, ?)'),
+      findApiKey: database.prepare('SELECT * FROM api_key WHERE hash = ?'),
+      listApiKeys: database.prepare('SELECT * FROM api_key ORDER BY id'),
+      revokeApiKey: database.prepare('UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?'),
+      listSigningKeys: database.prepare('SELECT * FROM signing_key ORDER BY created_at DESC, id DESC'),
+      addSigningKey: database.prepare(
+        'INSERT INTO signing_key (id, sealed_private_key, public_jwk, created_at) VALUES (?, ?, ?, ?)',
+      ),
+      addFirstSigningKey: database.prepare(
+        `INSERT INTO signing_key (id, sealed_private_key, public_jwk, created_at)
+         SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM signing_key)`,
+      ),
+      // Writes for real: a read-only file and a full disk are found out, and nothing is changed.
+      probe: database.prepare("INSERT OR REPLACE INTO bucket (key, log, idle_at) VALUES ('probe', '[]', ?)"),
+    };
+  }
+
+  start: Store['start'] = (step) => this.#commits.run(() => this.#verifications.start(step));
+  resend: Store['resend'] = (step) => this.#commits.run(() => this.#verifications.resend(step));
+  check: Store['check'] = (step) => this.#commits.run(() => this.#verifications.check(step));
+  cancel: Store['cancel'] = (app, id, now) => this.#commits.run(() => this.#verifications.cancel(app, id, now));
+  getVerification: Store['getVerification'] = async (app, id) => this.#verifications.get(app, id);
+
+  addMessage: Store['addMessage'] = (step) => this.#commits.run(() => this.#messages.add(step));
+  recordDispatch: Store['recordDispatch'] = (step) => this.#commits.run(() => this.#messages.recordDispatch(step));
+  recordReport: Store['recordReport'] = (provider, report, now) =>
+    this.#commits.run(() => this.#messages.recordReport(provider, report, now));
+  getMessage: Store['getMessage'] = async (app, id) => this.#messages.get(app, id);
+  listMessages: Store['listMessages'] = async (app, query) => this.#messages.list(app, query);
+  getAnswer: Store['getAnswer'] = async (app, key) => this.#messages.answerOf(app, key);
+  claimOrphans: Store['claimOrphans'] = (now, orphanedAt, limit) =>
+    this.#commits.run(() =>
+      this.#messages.claimOrphans(now, orphanedAt, limit).map((message) => ({
+        message,
+        verification:
+          message.verificationId === undefined ? undefined : this.#verifications.get(message.app, message.verificationId),
+      })),
+    );
+
+  addApiKey: Store['addApiKey'] = (key) =>
+    this.#commits.run(() => {
+      this.#statements.addApiKey.run(key.id, key.app, key.name, key.hash, key.createdAt);
+    });
+  findApiKey: Store['findApiKey'] = async (hash) => {
+    const row = this.#statements.findApiKey.get(hash);
+    return row === undefined ? undefined : toApiKey(row);
+  };
+  listApiKeys: Store['listApiKeys'] = async () => this.#statements.listApiKeys.all().map(toApiKey);
+  revokeApiKey: Store['revokeApiKey'] = (id, now) =>
+    this.#commits.run(() => this.#statements.revokeApiKey.run(now, id).changes === 1);
+  listSigningKeys: Store['listSigningKeys'] = async () => this.#statements.listSigningKeys.all().map(toSigningKey);
+  addSigningKey: Store['addSigningKey'] = (key, onlyFirst) =>
+    this.#commits.run(() => {
+      const insert = onlyFirst ? this.#statements.addFirstSigningKey : this.#statements.addSigningKey;
+      insert.run(key.id, key.sealedPrivateKey, key.publicJwk, key.createdAt);
+    });
+
+  sweep: Store['sweep'] = (now, historyBefore) =>
+    this.#commits.run(() =>
+      this.#sweeper.sweep(now, firstIdAt('ver', historyBefore), firstIdAt('msg', historyBefore)),
+    );
+  probe: Store['probe'] = (now) =>
+    this.#commits.run(() => {
+      this.#statements.probe.run(now);
+    });
+
+  async close(): Promise<void> {
+    this.#commits.close();
+    if (this.#database.isOpen) this.#database.close();
+  }
+}
+
+function toApiKey(row: Row): ApiKey {
+  const revokedAt = row['revoked_at'];
+  return {
+    id: text(row['id']),
+    app: text(row['app']),
+    name: text(row['name']),
+    hash: text(row['hash']),
+    createdAt: integer(row['created_at']),
+    revokedAt: revokedAt === null ? undefined : integer(revokedAt),
+  };
+}
+
+function toSigningKey(row: Row): SigningKey {
+  return {
+    id: text(row['id']),
+    sealedPrivateKey: row['sealed_private_key'] as Uint8Array,
+    publicJwk: text(row['public_jwk']),
+    createdAt: integer(row['created_at']),
+  };
+}

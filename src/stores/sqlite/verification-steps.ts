@@ -1,0 +1,211 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { countGuess, lockedFor } from '../../domain/guess-budget.ts';
+import type { CheckOutcome, CheckStep, ResendOutcome, ResendStep, SendRefusal, StartStep, Store } from '../../domain/store.ts';
+import { isWorthRepeating, resendDelayMs, type Slot, stateAt, type Verification } from '../../domain/verification.ts';
+import { type Counters, guessesOf, type NumberRow } from './counters.ts';
+import type { MessageSteps } from './message-steps.ts';
+import { placeholders, text, toVerification, verificationColumns, verificationParameters } from './rows.ts';
+
+/** The steps of a verification's life. Each method is run inside a write transaction, and so sees nobody else's half step. */
+export class VerificationSteps {
+  readonly #counters: Counters;
+  readonly #messages: MessageSteps;
+  readonly #select: StatementSync;
+  readonly #insert: StatementSync;
+  readonly #recordAttempt: StatementSync;
+  readonly #recordSend: StatementSync;
+  readonly #cancel: StatementSync;
+  readonly #selectSubject: StatementSync;
+  readonly #putSubject: StatementSync;
+
+  constructor(database: DatabaseSync, counters: Counters, messages: MessageSteps) {
+    this.#counters = counters;
+    this.#messages = messages;
+    this.#select = database.prepare(`SELECT ${verificationColumns} FROM verification WHERE id = ?`);
+    this.#insert = database.prepare(
+      `INSERT INTO verification (${verificationColumns}) VALUES (${placeholders(verificationColumns)})`,
+    );
+    this.#recordAttempt = database.prepare('UPDATE verification SET attempts = ?, state = ? WHERE id = ?');
+    this.#recordSend = database.prepare(
+      `UPDATE verification SET sends = ?, channel = ?, resend_at = ?, code_number = ?, digest_by_id = ?, digest_by_slot = ?
+       WHERE id = ?`,
+    );
+    this.#cancel = database.prepare("UPDATE verification SET state = 'canceled' WHERE id = ? AND state = 'pending'");
+    this.#selectSubject = database.prepare(
+      'SELECT verification_id FROM subject WHERE app = ? AND subject = ? AND purpose = ? AND lane = ?',
+    );
+    this.#putSubject = database.prepare(
+      'INSERT OR REPLACE INTO subject (app, subject, purpose, lane, verification_id) VALUES (?, ?, ?, ?, ?)',
+    );
+  }
+
+  get(app: string, id: string): Verification | undefined {
+    const row = this.#select.get(id);
+    return row === undefined || row['app'] !== app ? undefined : toVerification(row);
+  }
+
+  start(step: StartStep): Awaited<ReturnType<Store['start']>> {
+    const { now, verification: wanted } = step;
+    const repeated = this.#messages.repeatedRequest(wanted.app, step.idempotency);
+    if (repeated !== undefined) return repeated;
+    const number = this.#counters.readNumber(wanted.app, wanted.number);
+    const refusal = this.#takeBuckets(step, wanted, number);
+    if (refusal !== undefined) return refusal;
+
+    const live = this.#liveIn(wanted, number);
+    const isLive = live !== undefined && stateAt(live, now) === 'pending';
+    let started = wanted;
+    if (isLive && step.repeat && live.number === wanted.number && live.sends < live.maxSends && isWorthRepeating(live, now)) {
+      started = { ...live, sends: live.sends + 1, channel: wanted.channel, resendAt: wanted.resendAt };
+      this.#saveSend(started);
+    } else {
+      // Two codes for one slot would be two chances a guess.
+      if (isLive) this.#cancel.run(live.id);
+      this.#insert.run(...verificationParameters(wanted));
+      this.#setLive(wanted, number);
+    }
+    this.#counters.saveNumber(number);
+    this.#messages.addFor(started, step.message, step.orphanedAt);
+    this.#messages.keepKey(wanted.app, step.idempotency);
+    return { kind: 'started', verification: started };
+  }
+
+  resend(step: ResendStep): ResendOutcome {
+    const { now } = step;
+    const repeated = this.#messages.repeatedRequest(step.app, step.idempotency);
+    if (repeated !== undefined) return repeated;
+    const verification = this.get(step.app, step.id);
+    if (verification === undefined) return { kind: 'unknown' };
+    const state = stateAt(verification, now);
+    if (state !== 'pending') return { kind: 'ended', state };
+    if (verification.sends >= verification.maxSends) return { kind: 'sends-exhausted' };
+    if (now < verification.resendAt) return { kind: 'too-early', retryAfterMs: verification.resendAt - now };
+    if (step.code !== undefined && step.code.replaces !== verification.codeNumber) return { kind: 'changed' };
+    const number = this.#counters.readNumber(step.app, verification.number);
+    const refusal = this.#takeBuckets(step, verification, number);
+    if (refusal !== undefined) return refusal;
+
+    const sends = verification.sends + 1;
+    const resent: Verification = {
+      ...verification,
+      sends,
+      channel: step.channel,
+      resendAt: now + resendDelayMs(sends, step.delaysSeconds),
+      codeNumber: step.code?.codeNumber ?? verification.codeNumber,
+      digests: step.code?.digests ?? verification.digests,
+    };
+    this.#saveSend(resent);
+    this.#counters.saveNumber(number);
+    this.#messages.addFor(resent, step.message, step.orphanedAt);
+    this.#messages.keepKey(step.app, step.idempotency);
+    return { kind: 'resent', verification: resent };
+  }
+
+  check(step: CheckStep): CheckOutcome {
+    return step.by === 'id' ? this.#checkById(step) : this.#checkBySlot(step);
+  }
+
+  cancel(app: string, id: string, now: number): Awaited<ReturnType<Store['cancel']>> {
+    const verification = this.get(app, id);
+    if (verification === undefined) return { kind: 'unknown' };
+    const state = stateAt(verification, now);
+    if (state !== 'pending') return { kind: 'ended', state };
+    this.#cancel.run(id);
+    return { kind: 'canceled', verification: { ...verification, state: 'canceled' } };
+  }
+
+  #checkById(step: CheckStep & { by: 'id' }): CheckOutcome {
+    const verification = this.get(step.app, step.id);
+    const isMeant =
+      verification !== undefined &&
+      (step.purpose === undefined || step.purpose === verification.purpose) &&
+      (step.subject === undefined || step.subject === verification.subject);
+    if (!isMeant) return { kind: 'unknown' };
+    const state = stateAt(verification, step.now);
+    if (state !== 'pending') return { kind: 'ended', state };
+    const number = this.#counters.readNumber(step.app, verification.number);
+    return this.#compare(step, verification, verification.digests.byId, number);
+  }
+
+  /** Whether there is something to compare with or not: the same reads, the same writes, the same answer. */
+  #checkBySlot(step: CheckStep & { by: 'slot' }): CheckOutcome {
+    const number = this.#counters.readNumber(step.app, step.number);
+    const live = this.#liveIn(step, number);
+    const isOpen = live !== undefined && live.number === step.number && stateAt(live, step.now) === 'pending';
+    if (isOpen) return this.#compare(step, live, live.digests.bySlot, number);
+    const lockedMs = lockedFor(guessesOf(number, step.lane), step.guesses, step.now);
+    if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
+    this.#recordAttempt.run(0, 'expired', '');
+    number.guesses[step.lane] = countGuess(guessesOf(number, step.lane), step.guesses, step.now);
+    this.#counters.saveNumber(number);
+    return { kind: 'wrong', verification: undefined, attemptsLeft: 0 };
+  }
+
+  #compare(step: CheckStep, verification: Verification, digest: Uint8Array, number: NumberRow): CheckOutcome {
+    const { lane } = verification;
+    const guesses = guessesOf(number, lane);
+    const lockedMs = lockedFor(guesses, step.guesses, step.now);
+    if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
+    const attempts = verification.attempts + 1;
+    if (timingSafeEqual(digest, step.digest)) {
+      this.#recordAttempt.run(attempts, 'approved', verification.id);
+      if (number.guesses[lane] !== undefined) {
+        delete number.guesses[lane];
+        this.#counters.saveNumber(number);
+      }
+      return { kind: 'approved', verification: { ...verification, attempts, state: 'approved' } };
+    }
+    const state = attempts >= verification.maxAttempts ? 'exhausted' : 'pending';
+    this.#recordAttempt.run(attempts, state, verification.id);
+    number.guesses[lane] = countGuess(guesses, step.guesses, step.now);
+    this.#counters.saveNumber(number);
+    return {
+      kind: 'wrong',
+      verification: { ...verification, attempts, state },
+      attemptsLeft: verification.maxAttempts - attempts,
+    };
+  }
+
+  #takeBuckets(step: StartStep | ResendStep, slot: Slot, number: NumberRow): SendRefusal | undefined {
+    const lockedMs = lockedFor(guessesOf(number, slot.lane), step.guesses, step.now);
+    if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
+    const taken = this.#counters.take(slot.app, step.buckets, number, step.now);
+    if (taken.kind === 'limited') return taken;
+    taken.save();
+    return undefined;
+  }
+
+  #saveSend(verification: Verification): void {
+    this.#recordSend.run(
+      verification.sends,
+      verification.channel,
+      verification.resendAt,
+      verification.codeNumber,
+      verification.digests.byId,
+      verification.digests.bySlot,
+      verification.id,
+    );
+  }
+
+  #liveIn(slot: Slot, number: NumberRow): Verification | undefined {
+    let id = number.live[liveKey(slot)];
+    if (slot.subject !== undefined) {
+      const row = this.#selectSubject.get(slot.app, slot.subject, slot.purpose, slot.lane);
+      id = row === undefined ? undefined : text(row['verification_id']);
+    }
+    return id === undefined ? undefined : this.get(slot.app, id);
+  }
+
+  #setLive(verification: Verification, number: NumberRow): void {
+    if (verification.subject === undefined) number.live[liveKey(verification)] = verification.id;
+    else {
+      const { app, subject, purpose, lane, id } = verification;
+      this.#putSubject.run(app, subject, purpose, lane, id);
+    }
+  }
+}
+
+function liveKey(slot: Slot): string {
+  return slot.lane === 'open' ? slot.purpose : `${slot.purpose} ${slot.lane}`;
+}
