@@ -67,7 +67,10 @@ function buildPages() {
     .filter((entry) => entry.isFile() && !entry.parentPath.includes(join('web', 'dist')))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
-  const wanted = digestOf([readFileSync(join(root, 'package-lock.json')), ...sources.flatMap((file) => [file.slice(root.length), readFileSync(file)])]);
+  const wanted = digestOf([
+    readFileSync(join(root, 'package-lock.json')),
+    ...sources.flatMap((file) => [file.slice(root.length), readFileSync(file)]),
+  ]);
   const stamp = join(root, 'web', 'dist', '.built-from');
   if (readStamp(stamp) === wanted) return;
   console.error('Building the pages …');

@@ -1,9 +1,9 @@
 import { createHmac, randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
-import type { Config } from './config/config.ts';
-import { ConfigError, loadConfig, resolveConfig, type FileConfig } from './config/load.ts';
-import { developmentSecret } from './config/development-secret.ts';
 import { INBOX } from './config/apps.ts';
+import type { Config } from './config/config.ts';
+import { developmentSecret } from './config/development-secret.ts';
+import { ConfigError, type FileConfig, loadConfig, resolveConfig } from './config/load.ts';
 import { codeKeysFrom, subkey } from './domain/code.ts';
 import { channels } from './domain/provider.ts';
 import type { Store } from './domain/store.ts';
@@ -77,7 +77,8 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
       randomBytes,
       log,
       revealCodes: config.mode === 'development',
-      reportUrlOf: (id) => (config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`),
+      reportUrlOf: (id) =>
+        config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`,
     };
     const housekeeping = startHousekeeping(context, config.retentionMs);
     const close = async () => {
@@ -92,7 +93,11 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
   }
 }
 
-async function openProviders(config: Config, inbox: Inbox | undefined, now: () => number): Promise<Map<string, OpenProvider>> {
+async function openProviders(
+  config: Config,
+  inbox: Inbox | undefined,
+  now: () => number,
+): Promise<Map<string, OpenProvider>> {
   const opened = new Map<string, OpenProvider>();
   if (inbox !== undefined) opened.set(INBOX, { id: INBOX, channels, provider: inbox });
   const faults: string[] = [];
@@ -117,7 +122,8 @@ function startHousekeeping(context: ServiceContext, retentionMs: number): { stop
       const now = context.now();
       await context.store.sweep(now, now - retentionMs);
     } catch (error) {
-      if (!isStopped) context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
+      if (!isStopped)
+        context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
     }
   };
   running = round();

@@ -1,8 +1,8 @@
 import type { FileConfig } from './config/load.ts';
 
+export { createCountersign, type Parts } from './compose.ts';
 export type { FileConfig } from './config/load.ts';
 export { ConfigError } from './config/load.ts';
-export { createCountersign, type Parts } from './compose.ts';
 export { CountersignError, type ProblemCode, problemCodes, type Refusal } from './domain/problem.ts';
 export type {
   Channel,
@@ -14,7 +14,13 @@ export type {
   SendOutcome,
 } from './domain/provider.ts';
 export type { Store } from './domain/store.ts';
-export { accepted, defineProvider, failed, type ProviderDefinition, reasonForStatus } from './provider-kit/define-provider.ts';
+export {
+  accepted,
+  defineProvider,
+  failed,
+  type ProviderDefinition,
+  reasonForStatus,
+} from './provider-kit/define-provider.ts';
 export type { Approved, CheckAnswer, CheckByIdRequest, CheckByNumberRequest } from './service/check-verification.ts';
 export type { Countersign, NumberView, VerificationAnswer } from './service/countersign.ts';
 export type { ResendRequest } from './service/resend-verification.ts';

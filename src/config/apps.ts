@@ -31,7 +31,8 @@ export function resolveApp(
   const { routes, faults: routeFaults } = resolveRoutes(place, settings.routes, providers, mode, checkCountry);
   faults.push(...routeFaults);
   for (const [name, rules] of Object.entries(settings.limits)) {
-    if (mode === 'production' && rules.length === 0) faults.push(`${place}.limits.${name} is empty: production needs at least one limit of each kind`);
+    if (mode === 'production' && rules.length === 0)
+      faults.push(`${place}.limits.${name} is empty: production needs at least one limit of each kind`);
   }
   const rules = (limits: readonly { max: number; windowSeconds: number }[]) =>
     limits.map(({ max, windowSeconds }) => ({ max, windowMs: windowSeconds * 1000 }));

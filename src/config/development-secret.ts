@@ -12,7 +12,11 @@ export function developmentSecret(dataDir: string): string {
     writeFileSync(file, randomBytes(32).toString('hex'), { flag: 'wx', mode: 0o600 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-      throw new CountersignError('store-unavailable', `The data directory ${dataDir} cannot be written (${(error as Error).message}). Set DATA_DIR to one that can, or give this user the right to write there.`, { cause: error });
+      throw new CountersignError(
+        'store-unavailable',
+        `The data directory ${dataDir} cannot be written (${(error as Error).message}). Set DATA_DIR to one that can, or give this user the right to write there.`,
+        { cause: error },
+      );
     }
   }
   return readFileSync(file, 'utf8').trim();

@@ -1,6 +1,6 @@
-import { distance } from './nearest.ts';
 import type { TSchema } from 'typebox';
 import Value from 'typebox/value';
+import { distance } from './nearest.ts';
 
 /**
  * Every way in which `value` is not what `schema` asks for, each in a sentence with its place.
@@ -33,7 +33,10 @@ export function faultsOf(
     }
     const path = join(place, keys);
     if (error.keyword === 'boolean' || faults.has(path)) continue;
-    faults.set(path, `${nameOf(path)} ${sentenceOf(error.keyword, error.params as Record<string, unknown>, error.message)}`);
+    faults.set(
+      path,
+      `${nameOf(path)} ${sentenceOf(error.keyword, error.params as Record<string, unknown>, error.message)}`,
+    );
   }
   return [...faults.values()];
 }

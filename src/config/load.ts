@@ -20,7 +20,12 @@ type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses'>> & {
 export type FileConfig = Omit<Static<typeof FileSchema>, 'apps'> & { apps?: Record<string, AppInput> };
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const configFileNames = ['countersign.config.ts', 'countersign.config.js', 'countersign.config.json', 'countersign.config.yaml'];
+const configFileNames = [
+  'countersign.config.ts',
+  'countersign.config.js',
+  'countersign.config.json',
+  'countersign.config.yaml',
+];
 
 /** Variables that fill a key of the file's schema. */
 const variables = {
@@ -36,7 +41,11 @@ const variables = {
 } as const satisfies Record<string, keyof FileConfig>;
 
 /** Variables of the app `default`, for whoever has no file. */
-const appVariables = { COUNTERSIGN_BRAND: 'brand', COUNTERSIGN_COUNTRY: 'country', COUNTERSIGN_LOCALE: 'locale' } as const;
+const appVariables = {
+  COUNTERSIGN_BRAND: 'brand',
+  COUNTERSIGN_COUNTRY: 'country',
+  COUNTERSIGN_LOCALE: 'locale',
+} as const;
 
 const otherVariables = ['COUNTERSIGN_CONFIG'];
 
@@ -47,7 +56,10 @@ export class ConfigError extends CountersignError {
   readonly faults: readonly string[];
 
   constructor(faults: readonly string[]) {
-    super('config-invalid', `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
+    super(
+      'config-invalid',
+      `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
+    );
     this.faults = faults;
   }
 }
@@ -64,7 +76,10 @@ export async function loadConfig(
 }
 
 async function readConfigFile(cwd: string, named: string | undefined): Promise<unknown> {
-  const file = named === undefined || named === '' ? configFileNames.map((name) => resolve(cwd, name)).find(existsSync) : resolve(cwd, named);
+  const file =
+    named === undefined || named === ''
+      ? configFileNames.map((name) => resolve(cwd, name)).find(existsSync)
+      : resolve(cwd, named);
   if (file === undefined) return {};
   if (!existsSync(file)) throw new ConfigError([`COUNTERSIGN_CONFIG names ${file}, and there is no such file`]);
   try {
@@ -89,20 +104,28 @@ export function resolveConfig(
   builtIn: readonly ProviderDefinition<TObject>[],
   cwd: string,
 ): Config {
-  if (typeof file !== 'object' || file === null || Array.isArray(file)) throw new ConfigError(['the configuration must be an object']);
+  if (typeof file !== 'object' || file === null || Array.isArray(file))
+    throw new ConfigError(['the configuration must be an object']);
   const faults: string[] = unknownVariables(environment);
   const merged: Record<string, unknown> = { ...file };
   const variableOf = new Map<string, string>();
   for (const [variable, key] of Object.entries(variables)) {
     const value = environment[variable];
     if (value === undefined || value === '') continue;
-    merged[key] = key === 'port' ? numberOrText(value) : key === 'trustedProxies' ? value.split(/[\s,]+/).filter(Boolean) : value;
+    merged[key] =
+      key === 'port' ? numberOrText(value) : key === 'trustedProxies' ? value.split(/[\s,]+/).filter(Boolean) : value;
     variableOf.set(key, variable);
   }
   merged['apps'] = withAppVariables(merged['apps'], environment, variableOf);
-  const mode: Mode = merged['mode'] === 'production' || (merged['mode'] === undefined && environment['NODE_ENV'] === 'production') ? 'production' : 'development';
+  const mode: Mode =
+    merged['mode'] === 'production' || (merged['mode'] === undefined && environment['NODE_ENV'] === 'production')
+      ? 'production'
+      : 'development';
 
-  const filled = Value.Default(FileSchema, Value.Clone({ ...merged, providers: undefined, apps: undefined })) as FileConfig;
+  const filled = Value.Default(
+    FileSchema,
+    Value.Clone({ ...merged, providers: undefined, apps: undefined }),
+  ) as FileConfig;
   const apps = Object.entries((merged['apps'] ?? {}) as Record<string, unknown>);
   const nameOf = (path: string) => variableOf.get(path) ?? path;
   const shape = { ...filled, providers: merged['providers'] ?? {} };
@@ -110,7 +133,8 @@ export function resolveConfig(
   const providers = configuredProviders(shape.providers, environment, builtIn, faults);
   const resolvedApps = new Map<string, Config['apps'] extends ReadonlyMap<string, infer App> ? App : never>();
   for (const [id, settings] of apps) {
-    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id)) faults.push(`apps.${id} is not a name: lower-case letters, digits and '-'`);
+    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id))
+      faults.push(`apps.${id} is not a name: lower-case letters, digits and '-'`);
     const value = Value.Default(AppSchema, Value.Clone(settings)) as unknown;
     const found = faultsOf(AppSchema, value, `apps.${id}`, nameOf);
     faults.push(...found);
@@ -140,7 +164,9 @@ export function resolveConfig(
 function secretFaults(secret: string | undefined, mode: Mode): string[] {
   if (secret === undefined) {
     return mode === 'production'
-      ? [`COUNTERSIGN_SECRET is missing: production needs a secret of at least ${SECRET_BYTES} bytes; make one with \`openssl rand -hex 32\``]
+      ? [
+          `COUNTERSIGN_SECRET is missing: production needs a secret of at least ${SECRET_BYTES} bytes; make one with \`openssl rand -hex 32\``,
+        ]
       : [];
   }
   if (Buffer.byteLength(secret) < SECRET_BYTES) {
@@ -175,7 +201,9 @@ function configuredProviders(
       const value = environment[variable]?.trim();
       if (value !== undefined && value !== '') settings[key] = value;
     }
-    const isSwitchedOff = /^(0|false|no|off)$/i.test(environment[`${id.toUpperCase().replaceAll('-', '_')}_ENABLED`] ?? '');
+    const isSwitchedOff = /^(0|false|no|off)$/i.test(
+      environment[`${id.toUpperCase().replaceAll('-', '_')}_ENABLED`] ?? '',
+    );
     if (isSwitchedOff || (entries[id] === undefined && Object.keys(settings).length === 0)) continue;
     const filled = Value.Default(definition.settings, Value.Clone(settings)) as Record<string, unknown>;
     const found = faultsOf(definition.settings, filled, `providers.${id}`, (path) => {
@@ -190,7 +218,10 @@ function configuredProviders(
 }
 
 /** An entry is a built-in provider's settings, a definition of the user's own, or `{ definition, …settings }`. */
-function splitEntry(entry: unknown): { definition: ProviderDefinition<TObject> | undefined; settings: Record<string, unknown> } {
+function splitEntry(entry: unknown): {
+  definition: ProviderDefinition<TObject> | undefined;
+  settings: Record<string, unknown>;
+} {
   if (typeof entry !== 'object' || entry === null) return { definition: undefined, settings: {} };
   if ('create' in entry) return { definition: entry as ProviderDefinition<TObject>, settings: {} };
   const { definition, ...settings } = entry as { definition?: ProviderDefinition<TObject> };
@@ -206,13 +237,16 @@ function withAppVariables(apps: unknown, environment: Environment, variableOf: M
     variableOf.set(`apps.default.${key}`, variable);
   }
   if (apps === undefined) return { default: fromVariables };
-  if (typeof apps !== 'object' || apps === null || !('default' in apps) || Object.keys(fromVariables).length === 0) return apps;
+  if (typeof apps !== 'object' || apps === null || !('default' in apps) || Object.keys(fromVariables).length === 0)
+    return apps;
   return { ...apps, default: { ...(apps.default as object), ...fromVariables } };
 }
 
 /** A misspelt `COUNTERSIGN_…` would silently leave a protection at its default. */
 function unknownVariables(environment: Environment): string[] {
-  const known = [...Object.keys(variables), ...Object.keys(appVariables), ...otherVariables].filter((name) => name.startsWith('COUNTERSIGN_'));
+  const known = [...Object.keys(variables), ...Object.keys(appVariables), ...otherVariables].filter((name) =>
+    name.startsWith('COUNTERSIGN_'),
+  );
   return Object.keys(environment)
     .filter((name) => name.startsWith('COUNTERSIGN_') && !known.includes(name))
     .map((name) => `${name} is not a known variable${nearestTo(name, known)}`);

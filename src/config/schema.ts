@@ -27,11 +27,28 @@ export const AppSchema = Type.Object(
     country: Type.Optional(Country),
     locale: Type.Optional(Locale),
     codeLength: Type.Integer({ minimum: CODE_LENGTHS.min, maximum: CODE_LENGTHS.max, default: CODE_LENGTHS.default }),
-    codeTtlSeconds: Type.Integer({ minimum: 30, maximum: 900, default: 600, description: 'above 600 only where a market needs it' }),
-    maxAttempts: Type.Integer({ minimum: 1, maximum: 10, default: 5, description: 'codes compared for one verification' }),
+    codeTtlSeconds: Type.Integer({
+      minimum: 30,
+      maximum: 900,
+      default: 600,
+      description: 'above 600 only where a market needs it',
+    }),
+    maxAttempts: Type.Integer({
+      minimum: 1,
+      maximum: 10,
+      default: 5,
+      description: 'codes compared for one verification',
+    }),
     maxSends: Type.Integer({ minimum: 1, maximum: 10, default: 5 }),
-    resend: Type.Enum(['repeat', 'replace'], { default: 'repeat', description: 'does a resend repeat the code, or replace it' }),
-    resendAfterSeconds: Type.Array(Type.Integer({ minimum: 0, maximum: 600 }), { minItems: 1, maxItems: 10, default: [30, 30, 60, 120] }),
+    resend: Type.Enum(['repeat', 'replace'], {
+      default: 'repeat',
+      description: 'does a resend repeat the code, or replace it',
+    }),
+    resendAfterSeconds: Type.Array(Type.Integer({ minimum: 0, maximum: 600 }), {
+      minItems: 1,
+      maxItems: 10,
+      default: [30, 30, 60, 120],
+    }),
     channel: Type.Enum([...channels], { default: 'sms' }),
     texts: Type.Record(Locale, Type.String(), { default: {}, description: 'by locale; {brand} {code} {minutes}' }),
     routes: Type.Record(Type.String({ pattern: '^([A-Z]{2}|\\*)$' }), Type.Array(Name, { minItems: 1 }), {
@@ -41,17 +58,34 @@ export const AppSchema = Type.Object(
     allowedCountries: Type.Optional(Type.Array(Country, { minItems: 1, description: 'closes all others' })),
     limits: Type.Object(
       {
-        perNumber: limits([{ max: 5, windowSeconds: 600 }, { max: 10, windowSeconds: DAY_SECONDS }], 'starts and resends to one number'),
+        perNumber: limits(
+          [
+            { max: 5, windowSeconds: 600 },
+            { max: 10, windowSeconds: DAY_SECONDS },
+          ],
+          'starts and resends to one number',
+        ),
         perAddress: limits([{ max: 30, windowSeconds: 3600 }], "starts and resends from one end user's address"),
-        perPrefix: limits([{ max: 500, windowSeconds: 3600 }], 'starts and resends to one block of numbers, against pumping'),
-        perApp: limits([{ max: 20_000, windowSeconds: 3600 }], 'starts and resends of the whole app: what an hour can cost at most'),
+        perPrefix: limits(
+          [{ max: 500, windowSeconds: 3600 }],
+          'starts and resends to one block of numbers, against pumping',
+        ),
+        perApp: limits(
+          [{ max: 20_000, windowSeconds: 3600 }],
+          'starts and resends of the whole app: what an hour can cost at most',
+        ),
         messagesPerNumber: limits([{ max: 20, windowSeconds: 3600 }], 'custom messages to one number'),
       },
       { ...closed, default: {} },
     ),
     guesses: Type.Object(
       {
-        max: Type.Integer({ minimum: 1, maximum: 100, default: 20, description: 'wrong codes per number in any 24 hours' }),
+        max: Type.Integer({
+          minimum: 1,
+          maximum: 100,
+          default: 20,
+          description: 'wrong codes per number in any 24 hours',
+        }),
       },
       { ...closed, default: {} },
     ),
@@ -70,7 +104,9 @@ export const FileSchema = Type.Object(
     port: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
     dataDir: Type.Optional(Type.String({ minLength: 1 })),
     publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#]+$' })),
-    trustedProxies: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { description: 'addresses or networks, e.g. 10.0.0.0/8' })),
+    trustedProxies: Type.Optional(
+      Type.Array(Type.String({ minLength: 1 }), { description: 'addresses or networks, e.g. 10.0.0.0/8' }),
+    ),
     logLevel: Type.Optional(Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])),
     logFile: Type.Optional(Type.String({ minLength: 1 })),
     retentionDays: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),

@@ -14,7 +14,8 @@ export function makeId(prefix: IdPrefix, now: number, random: Uint8Array): strin
   let tail = '';
   // 5 bytes are exactly 8 characters.
   for (let offset = 0; offset < (RANDOM_CHARS / 8) * 5; offset += 5) {
-    const high = (byteAt(random, offset) << 12) | (byteAt(random, offset + 1) << 4) | (byteAt(random, offset + 2) >>> 4);
+    const high =
+      (byteAt(random, offset) << 12) | (byteAt(random, offset + 1) << 4) | (byteAt(random, offset + 2) >>> 4);
     const low =
       ((byteAt(random, offset + 2) & 15) << 16) | (byteAt(random, offset + 3) << 8) | byteAt(random, offset + 4);
     tail += encode20(high) + encode20(low);

@@ -68,7 +68,13 @@ export type CheckStep = {
   readonly app: string;
   readonly guesses: GuessPolicy;
 } & (
-  | { readonly by: 'id'; readonly id: string; readonly digest: Uint8Array; readonly purpose: string | undefined; readonly subject: string | undefined }
+  | {
+      readonly by: 'id';
+      readonly id: string;
+      readonly digest: Uint8Array;
+      readonly purpose: string | undefined;
+      readonly subject: string | undefined;
+    }
   | {
       readonly by: 'slot';
       readonly number: PhoneNumber;
@@ -138,7 +144,15 @@ export interface Store {
   resend(step: ResendStep): Promise<ResendOutcome>;
   /** Counts one attempt, compares the digests and settles. Exactly one of any number of right codes is approved. */
   check(step: CheckStep): Promise<CheckOutcome>;
-  cancel(app: string, id: string, now: number): Promise<{ readonly kind: 'canceled'; readonly verification: Verification } | { readonly kind: 'unknown' } | { readonly kind: 'ended'; readonly state: VerificationState }>;
+  cancel(
+    app: string,
+    id: string,
+    now: number,
+  ): Promise<
+    | { readonly kind: 'canceled'; readonly verification: Verification }
+    | { readonly kind: 'unknown' }
+    | { readonly kind: 'ended'; readonly state: VerificationState }
+  >;
   getVerification(app: string, id: string): Promise<Verification | undefined>;
 
   /** Keeps a custom message to be sent, under the same rules as `start`. */
@@ -148,12 +162,19 @@ export interface Store {
   recordReport(provider: string, report: DeliveryReport, now: number): Promise<boolean>;
   getMessage(app: string, id: string): Promise<Message | undefined>;
   /** Newest first. @param before an id: only older ones */
-  listMessages(app: string, query: { readonly limit: number; readonly before?: string; readonly number?: PhoneNumber }): Promise<readonly Message[]>;
+  listMessages(
+    app: string,
+    query: { readonly limit: number; readonly before?: string; readonly number?: PhoneNumber },
+  ): Promise<readonly Message[]>;
   /**
    * Messages that a node stored and then did not settle in time, each handed to exactly one caller, with their
    * verifications.
    */
-  claimOrphans(now: number, orphanedAt: number, limit: number): Promise<readonly { readonly message: Message; readonly verification: Verification | undefined }[]>;
+  claimOrphans(
+    now: number,
+    orphanedAt: number,
+    limit: number,
+  ): Promise<readonly { readonly message: Message; readonly verification: Verification | undefined }[]>;
   /** The answer kept under an idempotency key, once there is one. */
   getAnswer(app: string, key: string): Promise<string | undefined>;
 

@@ -42,8 +42,6 @@ function lookUpLocale(wanted: string, available: readonly string[]): string | un
     const found = available.find((locale) => locale.toLowerCase().replaceAll('_', '-') === range);
     if (found !== undefined) return found;
     subtags.pop();
-    // A single letter or digit only introduces what came after it (`u` in `ru-u-nu-latn`): RFC 4647 takes it along.
-    if (subtags.length > 1 && subtags.at(-1)?.length === 1) subtags.pop();
   }
   return undefined;
 }

@@ -20,7 +20,10 @@ export type ProviderDefinition<Settings extends TObject = TObject> = {
   /** What the schema cannot say, e.g. "one of the two"; each fault names the environment variables. */
   readonly faults?: (settings: Static<Settings>) => readonly string[];
   /** Opens the provider. An SDK is imported here, so that it costs nothing while the provider is not configured. */
-  readonly create: (settings: Static<Settings>, context: ProviderContext) => MessagingProvider | Promise<MessagingProvider>;
+  readonly create: (
+    settings: Static<Settings>,
+    context: ProviderContext,
+  ) => MessagingProvider | Promise<MessagingProvider>;
 };
 
 /** Checks the definition's types; a provider file's one export. */

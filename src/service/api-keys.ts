@@ -16,7 +16,14 @@ export async function createApiKey(
   randomBytes: (length: number) => Uint8Array,
 ): Promise<{ readonly key: string; readonly kept: ApiKey }> {
   const key = `cs_${Buffer.from(randomBytes(KEY_BYTES)).toString('base64url')}`;
-  const kept: ApiKey = { id: makeId('key', now, randomBytes(10)), app, name, hash: digestKey(key), createdAt: now, revokedAt: undefined };
+  const kept: ApiKey = {
+    id: makeId('key', now, randomBytes(10)),
+    app,
+    name,
+    hash: digestKey(key),
+    createdAt: now,
+    revokedAt: undefined,
+  };
   await store.addApiKey(kept);
   return { key, kept };
 }

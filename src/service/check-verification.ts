@@ -40,7 +40,10 @@ export type Approved = {
 
 export type CheckAnswer = Approved | Refusal;
 
-export async function checkVerification(context: ServiceContext, request: CheckByIdRequest | CheckByNumberRequest): Promise<CheckAnswer> {
+export async function checkVerification(
+  context: ServiceContext,
+  request: CheckByIdRequest | CheckByNumberRequest,
+): Promise<CheckAnswer> {
   const app = appOf(context, request.app ?? DEFAULT_APP);
   const code = normalizeCode(request.code, app.codeLength);
   if (code === undefined) {
@@ -49,7 +52,12 @@ export async function checkVerification(context: ServiceContext, request: CheckB
   return 'id' in request ? checkById(context, app, request, code) : checkByNumber(context, app, request, code);
 }
 
-async function checkById(context: ServiceContext, app: App, request: CheckByIdRequest, code: string): Promise<CheckAnswer> {
+async function checkById(
+  context: ServiceContext,
+  app: App,
+  request: CheckByIdRequest,
+  code: string,
+): Promise<CheckAnswer> {
   if (!isId('ver', request.id)) return unknownRefusal();
   const now = context.now();
   const outcome = await context.store.check({
@@ -80,7 +88,12 @@ async function checkById(context: ServiceContext, app: App, request: CheckByIdRe
  * Whoever asks by number learns nothing but yes or no: no verification, one that has ended and a wrong code are the
  * same answer, after the same work.
  */
-async function checkByNumber(context: ServiceContext, app: App, request: CheckByNumberRequest, code: string): Promise<CheckAnswer> {
+async function checkByNumber(
+  context: ServiceContext,
+  app: App,
+  request: CheckByNumberRequest,
+  code: string,
+): Promise<CheckAnswer> {
   const recipient = parseRecipient(app, request.to, request.country);
   if ('kind' in recipient) return recipient;
   const { number } = recipient.number;
@@ -88,14 +101,24 @@ async function checkByNumber(context: ServiceContext, app: App, request: CheckBy
   if (typeof lane !== 'string') return lane;
   const slot = { app: app.id, purpose: request.purpose ?? DEFAULT_PURPOSE, subject: request.subject, number, lane };
   const now = context.now();
-  const step: CheckStep = { by: 'slot', now, guesses: app.guesses, ...slot, digest: digestCode(context.codeKeys, boundToSlot(slot), code) };
+  const step: CheckStep = {
+    by: 'slot',
+    now,
+    guesses: app.guesses,
+    ...slot,
+    digest: digestCode(context.codeKeys, boundToSlot(slot), code),
+  };
   const outcome = await context.store.check(step);
   if (outcome.kind === 'approved') return approve(context, outcome, now);
   if (outcome.kind === 'locked') return lockedRefusal(outcome.retryAfterMs);
   return refuse('code-wrong', 'This is not the code, or it is no longer good.', { field: 'code' });
 }
 
-function approve(context: ServiceContext, { verification }: CheckOutcome & { kind: 'approved' }, now: number): Approved {
+function approve(
+  context: ServiceContext,
+  { verification }: CheckOutcome & { kind: 'approved' },
+  now: number,
+): Approved {
   return { kind: 'approved', verification: viewOf(verification, now), token: context.tokens.issue(verification, now) };
 }
 
@@ -104,7 +127,11 @@ export function unknownRefusal(): Refusal {
 }
 
 export function endedRefusal(state: VerificationState): Refusal {
-  if (state === 'exhausted') return refuse('attempts-exhausted', 'Too many wrong codes were tried. Start a new verification.', { status: state });
-  if (state === 'expired') return refuse('verification-expired', 'The code has expired. Start a new verification.', { status: state });
+  if (state === 'exhausted')
+    return refuse('attempts-exhausted', 'Too many wrong codes were tried. Start a new verification.', {
+      status: state,
+    });
+  if (state === 'expired')
+    return refuse('verification-expired', 'The code has expired. Start a new verification.', { status: state });
   return refuse('verification-settled', `This verification is ${state} already. Start a new one.`, { status: state });
 }

@@ -5,13 +5,25 @@ import type { ProbeOutcome, ReportRequest } from '../domain/provider.ts';
 import type { ApiKey } from '../domain/store.ts';
 import { createApiKey, createKeyVerifier, type KeyVerifier } from './api-keys.ts';
 import { cancelVerification } from './cancel-verification.ts';
-import { type CheckAnswer, type CheckByIdRequest, type CheckByNumberRequest, checkVerification, unknownRefusal } from './check-verification.ts';
+import {
+  type CheckAnswer,
+  type CheckByIdRequest,
+  type CheckByNumberRequest,
+  checkVerification,
+  unknownRefusal,
+} from './check-verification.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { type DeliveryAnswer, recordDelivery } from './record-delivery.ts';
 import { parseRecipient } from './request.ts';
 import { type ResendRequest, resendVerification } from './resend-verification.ts';
 import type { SendAnswer } from './send-code.ts';
-import { type MessageAnswer, type MessageRequest, type MessageView, messageViewOf, sendMessage } from './send-message.ts';
+import {
+  type MessageAnswer,
+  type MessageRequest,
+  type MessageView,
+  messageViewOf,
+  sendMessage,
+} from './send-message.ts';
 import { DEFAULT_APP, type StartRequest, startVerification } from './start-verification.ts';
 import { localeFor } from './texts.ts';
 import { type VerificationView, viewOf } from './views.ts';
@@ -66,11 +78,20 @@ export interface Countersign {
     send(request: MessageRequest): Promise<MessageAnswer>;
     get(request: ById): Promise<{ readonly kind: 'found'; readonly message: MessageView } | Refusal>;
     /** Newest first. @param query `before`: the id of the last message of the page before */
-    list(query?: { readonly app?: string; readonly limit?: number; readonly before?: string; readonly to?: string }): Promise<{ readonly kind: 'found'; readonly messages: readonly MessageView[] } | Refusal>;
+    list(query?: {
+      readonly app?: string;
+      readonly limit?: number;
+      readonly before?: string;
+      readonly to?: string;
+    }): Promise<{ readonly kind: 'found'; readonly messages: readonly MessageView[] } | Refusal>;
   };
   readonly numbers: {
     /** What is known of a number without asking anybody. */
-    parse(request: { readonly app?: string; readonly to: string; readonly country?: string }): { readonly kind: 'parsed'; readonly number: NumberView } | Refusal;
+    parse(request: {
+      readonly app?: string;
+      readonly to: string;
+      readonly country?: string;
+    }): { readonly kind: 'parsed'; readonly number: NumberView } | Refusal;
   };
   readonly providers: {
     /** Ids of the opened providers. */
@@ -88,7 +109,10 @@ export interface Countersign {
   };
   readonly keys: {
     /** @returns `key`, which is shown this once and stored nowhere */
-    create(request: { readonly app: string; readonly name: string }): Promise<{ readonly key: string; readonly kept: ApiKey }>;
+    create(request: {
+      readonly app: string;
+      readonly name: string;
+    }): Promise<{ readonly key: string; readonly kept: ApiKey }>;
     list(): Promise<readonly ApiKey[]>;
     /** False when there is no such key. */
     revoke(id: string): Promise<boolean>;
@@ -114,7 +138,9 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
       cancel: (request) => cancelVerification(context, request),
       async get({ app = DEFAULT_APP, id }) {
         const verification = await store.getVerification(appOf(context, app).id, id);
-        return verification === undefined ? unknownRefusal() : { kind: 'found', verification: viewOf(verification, now()) };
+        return verification === undefined
+          ? unknownRefusal()
+          : { kind: 'found', verification: viewOf(verification, now()) };
       },
     },
     messages: {
@@ -142,7 +168,10 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
         if ('kind' in recipient) return recipient;
         const { number, country: itsCountry, lineType } = recipient.number;
         const locale = localeFor(appOf(context, app), undefined, itsCountry);
-        return { kind: 'parsed', number: { number, country: itsCountry, lineType, national: formatNational(number), locale } };
+        return {
+          kind: 'parsed',
+          number: { number, country: itsCountry, lineType, national: formatNational(number), locale },
+        };
       },
     },
     providers: {

@@ -1,7 +1,7 @@
 import type { Dispatch, Message, MessageState } from '../domain/message.ts';
 import { maskNumber } from '../domain/phone-number.ts';
 import type { FailureReason, OutgoingMessage, SendOutcome } from '../domain/provider.ts';
-import type { ServiceContext, OpenProvider } from './context.ts';
+import type { OpenProvider, ServiceContext } from './context.ts';
 
 const TOTAL_DEADLINE_MS = 8000;
 const PROVIDER_DEADLINE_MS = 3000;
@@ -12,7 +12,9 @@ export type DispatchResult = {
   readonly dispatches: readonly Dispatch[];
   readonly state: MessageState;
   /** undefined when a provider took the message */
-  readonly failure: { readonly reason: FailureReason; readonly optOut: boolean; readonly retryAfterMs: number | undefined } | undefined;
+  readonly failure:
+    | { readonly reason: FailureReason; readonly optOut: boolean; readonly retryAfterMs: number | undefined }
+    | undefined;
 };
 
 /**
@@ -44,7 +46,9 @@ export async function dispatch(
       validitySeconds: Math.max(1, Math.floor((message.validUntil - at) / 1000)),
       ...(reportUrl === undefined ? {} : { reportUrl }),
     };
-    const outcome = await sendWithin(Math.min(leftMs, PROVIDER_DEADLINE_MS), (signal) => provider.send(outgoing, signal));
+    const outcome = await sendWithin(Math.min(leftMs, PROVIDER_DEADLINE_MS), (signal) =>
+      provider.send(outgoing, signal),
+    );
     dispatches.push(toDispatch(id, outcome, at));
     logDispatch(context, id, message, outcome, context.now() - at);
     if (outcome.kind === 'accepted') return { dispatches, state: 'queued', failure: undefined };
@@ -83,13 +87,26 @@ async function sendWithin(ms: number, send: (signal: AbortSignal) => Promise<Sen
 
 function toDispatch(provider: string, outcome: SendOutcome, at: number): Dispatch {
   if (outcome.kind === 'accepted') {
-    return { provider, state: 'queued', providerMessageId: outcome.providerMessageId, reason: undefined, errorCode: undefined, at };
+    return {
+      provider,
+      state: 'queued',
+      providerMessageId: outcome.providerMessageId,
+      reason: undefined,
+      errorCode: undefined,
+      at,
+    };
   }
   const state = outcome.reason === 'uncertain' ? 'unknown' : 'failed';
   return { provider, state, providerMessageId: undefined, reason: outcome.reason, errorCode: outcome.code, at };
 }
 
-function logDispatch(context: ServiceContext, provider: string, message: Message, outcome: SendOutcome, durationMs: number): void {
+function logDispatch(
+  context: ServiceContext,
+  provider: string,
+  message: Message,
+  outcome: SendOutcome,
+  durationMs: number,
+): void {
   const fields = {
     app: message.app,
     message: message.id,

@@ -1,10 +1,16 @@
 import type { ReportRequest } from '../domain/provider.ts';
 import type { ServiceContext } from './context.ts';
 
-export type DeliveryAnswer = { readonly kind: 'recorded'; readonly changed: number } | { readonly kind: 'refused'; readonly why: 'unknown' | 'forged' | 'malformed' };
+export type DeliveryAnswer =
+  | { readonly kind: 'recorded'; readonly changed: number }
+  | { readonly kind: 'refused'; readonly why: 'unknown' | 'forged' | 'malformed' };
 
 /** Takes a provider's delivery report. A report can move a dispatch forward, and nothing else: it approves nobody. */
-export async function recordDelivery(context: ServiceContext, providerId: string, request: ReportRequest): Promise<DeliveryAnswer> {
+export async function recordDelivery(
+  context: ServiceContext,
+  providerId: string,
+  request: ReportRequest,
+): Promise<DeliveryAnswer> {
   const provider = context.providers.get(providerId)?.provider;
   if (provider?.parseReport === undefined) return { kind: 'refused', why: 'unknown' };
   const outcome = provider.parseReport(request);
@@ -17,7 +23,13 @@ export async function recordDelivery(context: ServiceContext, providerId: string
     if (!(await context.store.recordReport(providerId, report, context.now()))) continue;
     changed += 1;
     context.log.info(
-      { provider: providerId, providerMessage: report.providerMessageId, state: report.state, reason: report.reason, errorCode: report.code },
+      {
+        provider: providerId,
+        providerMessage: report.providerMessageId,
+        state: report.state,
+        reason: report.reason,
+        errorCode: report.code,
+      },
       'delivery report',
     );
   }

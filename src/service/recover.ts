@@ -21,7 +21,11 @@ export async function recoverOrphans(context: ServiceContext): Promise<number> {
   return orphans.length;
 }
 
-async function recoverOne(context: ServiceContext, message: Message, verification: Verification | undefined): Promise<void> {
+async function recoverOne(
+  context: ServiceContext,
+  message: Message,
+  verification: Verification | undefined,
+): Promise<void> {
   const app = context.apps.get(message.app);
   const now = context.now();
   const fields = { app: message.app, message: message.id, verification: message.verificationId };
@@ -40,6 +44,20 @@ async function recoverOne(context: ServiceContext, message: Message, verificatio
     }
   }
   context.log.warn(fields, 'orphaned message given up');
-  const dispatches = [{ provider: 'none', state: 'failed', providerMessageId: undefined, reason: 'expired', errorCode: undefined, at: now }] as const;
-  await settle(context, message, { dispatches, state: 'failed' }, refuse('delivery-failed', 'The message was not sent in time.'));
+  const dispatches = [
+    {
+      provider: 'none',
+      state: 'failed',
+      providerMessageId: undefined,
+      reason: 'expired',
+      errorCode: undefined,
+      at: now,
+    },
+  ] as const;
+  await settle(
+    context,
+    message,
+    { dispatches, state: 'failed' },
+    refuse('delivery-failed', 'The message was not sent in time.'),
+  );
 }

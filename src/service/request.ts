@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import { addressBucketOf } from '../domain/address.ts';
 import type { GuessLane } from '../domain/guess-budget.ts';
-import { maskNumber, type NumberFault, type ParsedNumber, parsePhoneNumber, type PhoneNumber, prefixOf } from '../domain/phone-number.ts';
+import {
+  maskNumber,
+  type NumberFault,
+  type ParsedNumber,
+  type PhoneNumber,
+  parsePhoneNumber,
+  prefixOf,
+} from '../domain/phone-number.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
 import type { Channel } from '../domain/provider.ts';
 import type { Bucket, Idempotency, SendRefusal } from '../domain/store.ts';
@@ -31,23 +38,41 @@ export function parseRecipient(app: App, to: string, country: string | undefined
 /** Is this a number that a message may go to at all? Nothing is counted for one that is refused here. */
 export function refuseRecipient(app: App, number: ParsedNumber, channel: Channel): Refusal | undefined {
   if (app.allowedCountries !== undefined && !app.allowedCountries.has(number.country ?? '')) {
-    return refuse('country-not-allowed', `This app does not send to ${number.country ?? 'such numbers'}.`, { field: 'to' });
+    return refuse('country-not-allowed', `This app does not send to ${number.country ?? 'such numbers'}.`, {
+      field: 'to',
+    });
   }
   if (!canTake(number, channel)) {
-    return refuse('line-type-refused', `A ${number.lineType} number does not take a message by ${channel}. Use a mobile number.`, { field: 'to' });
+    return refuse(
+      'line-type-refused',
+      `A ${number.lineType} number does not take a message by ${channel}. Use a mobile number.`,
+      { field: 'to' },
+    );
   }
   return undefined;
 }
 
 /** Premium and shared-cost numbers bill whoever calls them: they are never sent to, by any channel. */
 function canTake({ lineType }: ParsedNumber, channel: Channel): boolean {
-  if (lineType === 'premium-rate' || lineType === 'shared-cost' || lineType === 'pager' || lineType === 'voicemail' || lineType === 'uan') return false;
+  if (
+    lineType === 'premium-rate' ||
+    lineType === 'shared-cost' ||
+    lineType === 'pager' ||
+    lineType === 'voicemail' ||
+    lineType === 'uan'
+  )
+    return false;
   if (lineType === 'fixed-line' || lineType === 'toll-free') return channel === 'voice';
   return true;
 }
 
 /** The providers of the app's route for that country which know the channel, in order. */
-export function routeFor(context: ServiceContext, app: App, country: string | undefined, channel: Channel): OpenProvider[] {
+export function routeFor(
+  context: ServiceContext,
+  app: App,
+  country: string | undefined,
+  channel: Channel,
+): OpenProvider[] {
   const ids = app.routes.get(country ?? '*') ?? app.routes.get('*') ?? [];
   return ids.flatMap((id) => {
     const provider = context.providers.get(id);
@@ -56,7 +81,10 @@ export function routeFor(context: ServiceContext, app: App, country: string | un
 }
 
 export function refuseRoute(country: string | undefined, channel: Channel): Refusal {
-  return refuse('no-provider', `No configured provider sends to ${country ?? 'this number'} by ${channel}. Add one to the app's routes.`);
+  return refuse(
+    'no-provider',
+    `No configured provider sends to ${country ?? 'this number'} by ${channel}. Add one to the app's routes.`,
+  );
 }
 
 export function sendBuckets(app: App, number: PhoneNumber, clientIp: string | undefined): Bucket[] {
@@ -80,7 +108,11 @@ export function refuseAddress(clientIp: string | undefined): Refusal | undefined
 }
 
 /** @param request everything of the request that makes it that request */
-export function idempotencyOf(key: string | undefined, request: readonly unknown[], now: number): Idempotency | undefined {
+export function idempotencyOf(
+  key: string | undefined,
+  request: readonly unknown[],
+  now: number,
+): Idempotency | undefined {
   if (key === undefined) return undefined;
   const fingerprint = createHash('sha256').update(JSON.stringify(request)).digest('base64url');
   return { key, fingerprint, expiresAt: now + IDEMPOTENCY_TTL_MS };
@@ -93,7 +125,10 @@ export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>): 
     case 'locked':
       return lockedRefusal(refusal.retryAfterMs);
     case 'conflict':
-      return refuse('idempotency-conflict', 'This Idempotency-Key was used for another request. Use a new key for a new request.');
+      return refuse(
+        'idempotency-conflict',
+        'This Idempotency-Key was used for another request. Use a new key for a new request.',
+      );
   }
 }
 
@@ -117,5 +152,7 @@ export async function laneFor(
 ): Promise<GuessLane | Refusal> {
   if (approvalToken === undefined) return 'open';
   if (await context.tokens.provesEarlierApproval(approvalToken, app.id, number, context.now())) return 'trusted';
-  return refuse('token-invalid', `This is no token of an earlier approval of ${maskNumber(number)} for this app.`, { field: 'approval_token' });
+  return refuse('token-invalid', `This is no token of an earlier approval of ${maskNumber(number)} for this app.`, {
+    field: 'approval_token',
+  });
 }

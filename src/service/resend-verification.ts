@@ -36,7 +36,12 @@ export async function resendVerification(context: ServiceContext, request: Resen
     const now = context.now();
     const { idempotencyKey, app: _, ...body } = request;
     const code = app.resend === 'replace' ? nextCode(context, verification) : undefined;
-    const text = composeCodeText(app, verification.locale, '0'.repeat(verification.codeLength), verification.expiresAt - now);
+    const text = composeCodeText(
+      app,
+      verification.locale,
+      '0'.repeat(verification.codeLength),
+      verification.expiresAt - now,
+    );
     const message = { ...newMessage(context, verification, text, now, idempotencyKey), channel };
     const outcome = await context.store.resend({
       now,
@@ -61,11 +66,17 @@ export async function resendVerification(context: ServiceContext, request: Resen
       case 'ended':
         return endedRefusal(outcome.state);
       case 'too-early':
-        return refuse('resend-too-early', 'The last message was sent a moment ago.', { retryAfterMs: outcome.retryAfterMs });
-      case 'sends-exhausted':
-        return refuse('sends-exhausted', 'This verification was sent as often as it may be. Start a new one when it has expired.', {
-          retryAfterMs: Math.max(1, verification.expiresAt - now),
+        return refuse('resend-too-early', 'The last message was sent a moment ago.', {
+          retryAfterMs: outcome.retryAfterMs,
         });
+      case 'sends-exhausted':
+        return refuse(
+          'sends-exhausted',
+          'This verification was sent as often as it may be. Start a new one when it has expired.',
+          {
+            retryAfterMs: Math.max(1, verification.expiresAt - now),
+          },
+        );
       case 'replayed':
         return awaitSendAnswer(context, app.id, idempotencyKey ?? '', outcome.answer);
       default:
@@ -78,5 +89,9 @@ export async function resendVerification(context: ServiceContext, request: Resen
 function nextCode(context: ServiceContext, verification: Verification) {
   const codeNumber = verification.codeNumber + 1;
   const code = deriveCode(context.codeKeys, verification.nonce, codeNumber, verification.codeLength);
-  return { replaces: verification.codeNumber, codeNumber, digests: digestsOf(context, verification.id, verification, code) };
+  return {
+    replaces: verification.codeNumber,
+    codeNumber,
+    digests: digestsOf(context, verification.id, verification, code),
+  };
 }

@@ -5,7 +5,7 @@ import { type Refusal, refuse } from '../domain/problem.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
 import type { OpenProvider, ServiceContext } from './context.ts';
-import { dispatch, type DispatchResult } from './dispatch.ts';
+import { type DispatchResult, dispatch } from './dispatch.ts';
 import { composeCodeText } from './texts.ts';
 import { type VerificationView, viewOf } from './views.ts';
 
@@ -30,13 +30,23 @@ type CodeToSend = {
 };
 
 /** Hands the code of a stored verification over, stores what became of it, and answers. */
-export async function sendCode(context: ServiceContext, { app, route, verification, message }: CodeToSend): Promise<SendAnswer> {
+export async function sendCode(
+  context: ServiceContext,
+  { app, route, verification, message }: CodeToSend,
+): Promise<SendAnswer> {
   const code = codeOf(context, verification);
   const { text } = composeCodeText(app, message.locale, code, verification.expiresAt - context.now());
-  const stored: Message = { ...message, verificationId: verification.id, codeNumber: verification.codeNumber, validUntil: verification.expiresAt };
+  const stored: Message = {
+    ...message,
+    verificationId: verification.id,
+    codeNumber: verification.codeNumber,
+    validUntil: verification.expiresAt,
+  };
   const result = await dispatch(context, route, stored, text);
   const answer: SendAnswer =
-    result.failure === undefined ? { kind: 'started', verification: viewOf(verification, context.now()) } : refuseDelivery(result.failure);
+    result.failure === undefined
+      ? { kind: 'started', verification: viewOf(verification, context.now()) }
+      : refuseDelivery(result.failure);
   await settle(context, message, result, answer);
   return answer.kind === 'started' && context.revealCodes ? { ...answer, code } : answer;
 }
@@ -63,7 +73,8 @@ export function codeOf(context: ServiceContext, { nonce, codeNumber, codeLength 
 
 export function refuseDelivery({ reason, optOut, retryAfterMs }: NonNullable<DispatchResult['failure']>): Refusal {
   if (optOut) return refuse('recipient-refused', 'This person has asked for no more messages.', { field: 'to' });
-  if (reason === 'recipient') return refuse('recipient-refused', 'This number cannot receive the message.', { field: 'to' });
+  if (reason === 'recipient')
+    return refuse('recipient-refused', 'This number cannot receive the message.', { field: 'to' });
   const facts = { retryAfterMs: retryAfterMs ?? 5000 };
   return reason === 'uncertain'
     ? refuse('delivery-failed', 'The provider did not say whether it took the message; it may still arrive.', facts)
@@ -83,13 +94,20 @@ export async function awaitAnswer<Answer extends { readonly kind: string }>(
     answer = await context.store.getAnswer(app, key);
   }
   if (answer === undefined) {
-    return refuse('idempotency-in-progress', 'The first request with this Idempotency-Key is not answered yet.', { retryAfterMs: 1000 });
+    return refuse('idempotency-in-progress', 'The first request with this Idempotency-Key is not answered yet.', {
+      retryAfterMs: 1000,
+    });
   }
   return JSON.parse(answer) as Answer | Refusal;
 }
 
 /** As `awaitAnswer`, with what no store may hold: in development mode the code, made again. */
-export async function awaitSendAnswer(context: ServiceContext, app: string, key: string, known: string | undefined): Promise<SendAnswer> {
+export async function awaitSendAnswer(
+  context: ServiceContext,
+  app: string,
+  key: string,
+  known: string | undefined,
+): Promise<SendAnswer> {
   const first = await awaitAnswer<SendAnswer>(context, app, key, known);
   if (first.kind !== 'started' || !context.revealCodes) return first;
   const verification = await context.store.getVerification(app, first.verification.id);

@@ -54,7 +54,10 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
   const channel = request.channel ?? app.channel;
   const text = normalizeText(request.text);
   if (text.trim() === '') return refuse('text-invalid', 'The text is empty.', { field: 'text' });
-  if (text.length > MAX_TEXT_CHARS) return refuse('text-invalid', `The text has ${text.length} characters; ${MAX_TEXT_CHARS} is the most.`, { field: 'text' });
+  if (text.length > MAX_TEXT_CHARS)
+    return refuse('text-invalid', `The text has ${text.length} characters; ${MAX_TEXT_CHARS} is the most.`, {
+      field: 'text',
+    });
   const refusal = refuseRecipient(app, number, channel);
   if (refusal !== undefined) return refusal;
   const route = routeFor(context, app, number.country, channel);
@@ -89,7 +92,8 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     idempotency: idempotencyOf(idempotencyKey, ['message', body], now),
     orphanedAt: now + ORPHANED_AFTER_MS,
   });
-  if (outcome.kind === 'replayed') return awaitAnswer<MessageAnswer>(context, app.id, idempotencyKey ?? '', outcome.answer);
+  if (outcome.kind === 'replayed')
+    return awaitAnswer<MessageAnswer>(context, app.id, idempotencyKey ?? '', outcome.answer);
   if (outcome.kind !== 'added') return toRefusal(outcome);
   return deliverMessage(context, route, message, text);
 }
@@ -104,7 +108,9 @@ export async function deliverMessage(
   const result = await dispatch(context, route, message, text);
   const settled: Message = { ...message, state: result.state, dispatches: result.dispatches };
   const answer: MessageAnswer =
-    result.failure === undefined ? { kind: 'sent', message: messageViewOf(context, settled) } : refuseDelivery(result.failure);
+    result.failure === undefined
+      ? { kind: 'sent', message: messageViewOf(context, settled) }
+      : refuseDelivery(result.failure);
   await settle(context, message, result, withoutText(answer));
   return answer;
 }

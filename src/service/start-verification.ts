@@ -7,8 +7,18 @@ import { boundToSlot, type CodeDigests, resendDelayMs, type Slot, type Verificat
 import type { App } from './app.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { ORPHANED_AFTER_MS } from './dispatch.ts';
+import {
+  idempotencyOf,
+  laneFor,
+  parseRecipient,
+  refuseAddress,
+  refuseRecipient,
+  refuseRoute,
+  routeFor,
+  sendBuckets,
+  toRefusal,
+} from './request.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
-import { idempotencyOf, laneFor, parseRecipient, refuseAddress, refuseRecipient, refuseRoute, routeFor, sendBuckets, toRefusal } from './request.ts';
 import { composeCodeText, localeFor } from './texts.ts';
 
 export type StartRequest = {
@@ -54,7 +64,13 @@ export async function startVerification(context: ServiceContext, request: StartR
   const now = context.now();
   const { idempotencyKey, app: _, ...body } = request;
   const idempotency = idempotencyOf(idempotencyKey, ['start', body], now);
-  const slot: Slot = { app: app.id, purpose: request.purpose ?? DEFAULT_PURPOSE, subject: request.subject, number: number.number, lane };
+  const slot: Slot = {
+    app: app.id,
+    purpose: request.purpose ?? DEFAULT_PURPOSE,
+    subject: request.subject,
+    number: number.number,
+    lane,
+  };
   const locale = localeFor(app, request.locale, number.country);
   const { verification, code } = newVerification(context, app, slot, number, channel, locale, request.metadata, now);
   const text = composeCodeText(app, locale, code, app.codeTtlMs);
@@ -144,4 +160,3 @@ export function newMessage(
     dispatches: [],
   };
 }
-

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
-import { CountersignError } from '../domain/problem.ts';
 import type { PhoneNumber } from '../domain/phone-number.ts';
+import { CountersignError } from '../domain/problem.ts';
 import type { SigningKey, Store } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { Sealer } from './sealer.ts';

@@ -24,7 +24,8 @@ export type VerificationView = {
 };
 
 export function viewOf(verification: Verification, now: number): VerificationView {
-  const { id, number, country, channel, locale, purpose, subject, createdAt, expiresAt, resendAt, sends, metadata } = verification;
+  const { id, number, country, channel, locale, purpose, subject, createdAt, expiresAt, resendAt, sends, metadata } =
+    verification;
   return {
     id,
     status: stateAt(verification, now),

@@ -12,7 +12,7 @@ import { channels } from '../../domain/provider.ts';
 import type { Inbox, InboxEntry, InboxEvent } from '../../providers/inbox.ts';
 
 /** What the page's empty state shows as the first thing to try. */
-export type InboxExample = {
+type InboxExample = {
   /** A number to send to, in E.164. */
   readonly to: string;
   /**

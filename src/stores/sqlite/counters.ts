@@ -108,7 +108,11 @@ export class Counters {
     const known = this.#buckets.get(key);
     if (known !== undefined) return known;
     const row = this.#selectBucket.get(key);
-    const read = { log: row === undefined ? [] : (JSON.parse(text(row['log'])) as EventLog), idleAt: 0, changed: false };
+    const read = {
+      log: row === undefined ? [] : (JSON.parse(text(row['log'])) as EventLog),
+      idleAt: 0,
+      changed: false,
+    };
     this.#buckets.set(key, read);
     return read;
   }

@@ -2,7 +2,11 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { CountersignError } from '../../domain/problem.ts';
 import { reasonOf } from './database.ts';
 
-type Step = { readonly work: () => unknown; readonly resolve: (result: never) => void; readonly reject: (error: unknown) => void };
+type Step = {
+  readonly work: () => unknown;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: unknown) => void;
+};
 
 /**
  * The steps that arrive in one turn of the event loop share one transaction, and so one wait for the disk. Nobody

@@ -70,7 +70,10 @@ export class MessageSteps {
   }
 
   /** What a request with this key was answered, if there was one. */
-  repeatedRequest(app: string, idempotency: Idempotency | undefined): (SendRefusal & { kind: 'replayed' | 'conflict' }) | undefined {
+  repeatedRequest(
+    app: string,
+    idempotency: Idempotency | undefined,
+  ): (SendRefusal & { kind: 'replayed' | 'conflict' }) | undefined {
     if (idempotency === undefined) return undefined;
     const row = this.#selectKey.get(app, idempotency.key);
     if (row === undefined) return undefined;

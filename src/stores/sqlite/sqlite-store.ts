@@ -24,7 +24,17 @@ class SqliteStore implements Store {
   readonly #verifications: VerificationSteps;
   readonly #messages: MessageSteps;
   readonly #sweeper: Sweeper;
-  readonly #statements: Record<'addApiKey' | 'findApiKey' | 'listApiKeys' | 'revokeApiKey' | 'listSigningKeys' | 'addSigningKey' | 'addFirstSigningKey' | 'probe', StatementSync>;
+  readonly #statements: Record<
+    | 'addApiKey'
+    | 'findApiKey'
+    | 'listApiKeys'
+    | 'revokeApiKey'
+    | 'listSigningKeys'
+    | 'addSigningKey'
+    | 'addFirstSigningKey'
+    | 'probe',
+    StatementSync
+  >;
 
   constructor(database: DatabaseSync) {
     this.#database = database;
@@ -72,7 +82,9 @@ class SqliteStore implements Store {
       this.#messages.claimOrphans(now, orphanedAt, limit).map((message) => ({
         message,
         verification:
-          message.verificationId === undefined ? undefined : this.#verifications.get(message.app, message.verificationId),
+          message.verificationId === undefined
+            ? undefined
+            : this.#verifications.get(message.app, message.verificationId),
       })),
     );
 
@@ -95,9 +107,7 @@ class SqliteStore implements Store {
     });
 
   sweep: Store['sweep'] = (now, historyBefore) =>
-    this.#commits.run(() =>
-      this.#sweeper.sweep(now, firstIdAt('ver', historyBefore), firstIdAt('msg', historyBefore)),
-    );
+    this.#commits.run(() => this.#sweeper.sweep(now, firstIdAt('ver', historyBefore), firstIdAt('msg', historyBefore)));
   probe: Store['probe'] = (now) =>
     this.#commits.run(() => {
       this.#statements.probe.run(now);

@@ -12,7 +12,12 @@ const LONGEST_MEMORY_MS = 8 * 24 * 3_600_000;
 export class Sweeper {
   readonly #history: readonly { statement: StatementSync; kind: 'ver' | 'msg' }[];
   readonly #byTime: readonly StatementSync[];
-  readonly #scan: readonly { select: StatementSync; remove: StatementSync; isIdle: (row: Row, now: number) => boolean; at: string[] }[];
+  readonly #scan: readonly {
+    select: StatementSync;
+    remove: StatementSync;
+    isIdle: (row: Row, now: number) => boolean;
+    at: string[];
+  }[];
 
   constructor(database: DatabaseSync) {
     const oldest = (table: string, column: string) =>
@@ -87,7 +92,10 @@ function isIdleNumber(row: Row, now: number): boolean {
   const starts = JSON.parse(text(row['starts'])) as EventLog;
   const guesses = row['guesses'] === null ? {} : (JSON.parse(text(row['guesses'])) as Record<string, Guesses>);
   const lastStart = starts.at(-2) ?? 0;
-  const lastGuess = Math.max(0, ...Object.values(guesses).map((lane) => Math.max(lane.lockedUntil, lane.log.at(-2) ?? 0)));
+  const lastGuess = Math.max(
+    0,
+    ...Object.values(guesses).map((lane) => Math.max(lane.lockedUntil, lane.log.at(-2) ?? 0)),
+  );
   // Also its live verifications are over by then: none lives longer than minutes.
   return Math.max(lastStart, lastGuess) <= now - LONGEST_MEMORY_MS;
 }

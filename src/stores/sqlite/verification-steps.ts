@@ -1,7 +1,15 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { countGuess, lockedFor } from '../../domain/guess-budget.ts';
-import type { CheckOutcome, CheckStep, ResendOutcome, ResendStep, SendRefusal, StartStep, Store } from '../../domain/store.ts';
+import type {
+  CheckOutcome,
+  CheckStep,
+  ResendOutcome,
+  ResendStep,
+  SendRefusal,
+  StartStep,
+  Store,
+} from '../../domain/store.ts';
 import { isWorthRepeating, resendDelayMs, type Slot, stateAt, type Verification } from '../../domain/verification.ts';
 import { type Counters, guessesOf, type NumberRow } from './counters.ts';
 import type { MessageSteps } from './message-steps.ts';
@@ -56,7 +64,13 @@ export class VerificationSteps {
     const live = this.#liveIn(wanted, number);
     const isLive = live !== undefined && stateAt(live, now) === 'pending';
     let started = wanted;
-    if (isLive && step.repeat && live.number === wanted.number && live.sends < live.maxSends && isWorthRepeating(live, now)) {
+    if (
+      isLive &&
+      step.repeat &&
+      live.number === wanted.number &&
+      live.sends < live.maxSends &&
+      isWorthRepeating(live, now)
+    ) {
       started = { ...live, sends: live.sends + 1, channel: wanted.channel, resendAt: wanted.resendAt };
       this.#saveSend(started);
     } else {

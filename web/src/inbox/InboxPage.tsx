@@ -68,7 +68,10 @@ export function InboxPage() {
     const articles = () => [...(list.current?.querySelectorAll('article') ?? [])];
     const focusedIndex = () => articles().findIndex((article) => article.contains(document.activeElement));
     return {
-      focusFilter: () => filterField.current?.select(),
+      focusFilter: () => {
+        filterField.current?.focus();
+        filterField.current?.select();
+      },
       clearFilter: () => setFilter(''),
       copyNewest: () => {
         const newest = visible.find(({ code }) => code !== undefined);

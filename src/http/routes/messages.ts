@@ -1,0 +1,110 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import type { Static } from 'typebox';
+import type { Countersign } from '../../service/countersign.ts';
+import type { MessageView } from '../../service/send-message.ts';
+import { problemResponses, sendProblem } from '../problem.ts';
+import {
+  IdempotencyHeaders,
+  IdParams,
+  MessageBody,
+  MessageListBody,
+  MessageListQuery,
+  MessageRequestBody,
+} from '../schemas.ts';
+import { readIdempotencyKey, refuseKey } from './verifications.ts';
+
+const DEFAULT_PAGE = 50;
+
+export function messageRoutes({ messages }: Countersign): FastifyPluginAsyncTypebox {
+  return async (app) => {
+    const tags = ['messages'];
+
+    app.post(
+      '/v1/messages',
+      {
+        schema: {
+          tags,
+          operationId: 'sendMessage',
+          summary: 'Send a text of your own',
+          headers: IdempotencyHeaders,
+          body: MessageRequestBody,
+          response: { 201: MessageBody, ...problemResponses },
+        },
+      },
+      async (request, reply) => {
+        const { to, country, text, channel } = request.body;
+        const idempotencyKey = readIdempotencyKey(request);
+        if (idempotencyKey === null) return refuseKey(reply);
+        const answer = await messages.send({
+          app: request.app,
+          to,
+          text,
+          ...(country === undefined ? {} : { country: country.toUpperCase() }),
+          ...(channel === undefined ? {} : { channel }),
+          ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+        });
+        return answer.kind === 'refused' ? sendProblem(reply, answer) : reply.code(201).send(toBody(answer.message));
+      },
+    );
+
+    app.get(
+      '/v1/messages',
+      {
+        schema: {
+          tags,
+          operationId: 'listMessages',
+          summary: 'Messages, newest first',
+          querystring: MessageListQuery,
+          response: { 200: MessageListBody, ...problemResponses },
+        },
+      },
+      async (request, reply) => {
+        const { to, before, limit } = request.query;
+        const size = limit === undefined ? DEFAULT_PAGE : Number(limit);
+        const answer = await messages.list({
+          app: request.app,
+          limit: size,
+          ...(to === undefined ? {} : { to }),
+          ...(before === undefined ? {} : { before }),
+        });
+        if (answer.kind === 'refused') return sendProblem(reply, answer);
+        const last = answer.messages.length === size ? answer.messages.at(-1) : undefined;
+        return reply.send({ messages: answer.messages.map(toBody), ...(last === undefined ? {} : { next: last.id }) });
+      },
+    );
+
+    app.get(
+      '/v1/messages/:id',
+      {
+        schema: {
+          tags,
+          operationId: 'getMessage',
+          summary: 'Look a message up',
+          params: IdParams,
+          response: { 200: MessageBody, ...problemResponses },
+        },
+      },
+      async (request, reply) => {
+        const answer = await messages.get({ app: request.app, id: request.params.id });
+        return answer.kind === 'refused' ? sendProblem(reply, answer) : reply.send(toBody(answer.message));
+      },
+    );
+  };
+}
+
+/** What is undefined here is left out by the serializer, which the type of an optional field cannot say. */
+function toBody({ verificationId, createdAt, dispatches, ...same }: MessageView): Static<typeof MessageBody> {
+  return {
+    ...same,
+    verification_id: verificationId,
+    created_at: new Date(createdAt).toISOString(),
+    dispatches: dispatches.map(({ provider, state, providerMessageId, reason, errorCode, at }) => ({
+      provider,
+      status: state,
+      provider_message_id: providerMessageId,
+      reason,
+      error_code: errorCode,
+      at: new Date(at).toISOString(),
+    })),
+  } as Static<typeof MessageBody>;
+}

@@ -1,0 +1,169 @@
+import { Type } from 'typebox';
+import { channels } from '../domain/provider.ts';
+
+const closed = { additionalProperties: false } as const;
+
+export const Instant = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' });
+// No minimum: an empty number is `number-invalid`, which says more than a shape does.
+const Number_ = Type.String({
+  maxLength: 64,
+  description: 'E.164, or as its owner writes it',
+  examples: ['+998901234567'],
+});
+const Country = Type.String({
+  pattern: '^[A-Za-z]{2}$',
+  description: 'ISO 3166-1 alpha-2, for a number in national form',
+});
+const Channel = Type.Enum([...channels]);
+const Purpose = Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$', description: '`login` unless told otherwise' });
+const Subject = Type.String({ minLength: 1, maxLength: 255, description: 'the signed-in user it belongs to' });
+const ClientIp = Type.String({
+  minLength: 2,
+  maxLength: 45,
+  description: "the end user's address, for the address limit; believed from an API key only",
+});
+const ApprovalToken = Type.String({
+  minLength: 1,
+  maxLength: 4096,
+  description: 'token of an earlier approval of this number: its owner has a guess budget of its own',
+});
+const Code = Type.String({ maxLength: 40, description: 'as the person typed it' });
+
+export const IdParams = Type.Object({ id: Type.String({ maxLength: 64 }) });
+
+export const IdempotencyHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({ description: 'the same key and body give the same answer and no second message' }),
+  ),
+});
+
+export const StartBody = Type.Object(
+  {
+    to: Number_,
+    country: Type.Optional(Country),
+    channel: Type.Optional(Channel),
+    locale: Type.Optional(
+      Type.String({ minLength: 2, maxLength: 35, description: 'BCP 47; the language of the text' }),
+    ),
+    purpose: Type.Optional(Purpose),
+    subject: Type.Optional(Subject),
+    client_ip: Type.Optional(ClientIp),
+    approval_token: Type.Optional(ApprovalToken),
+    metadata: Type.Optional(
+      Type.Record(Type.String({ minLength: 1, maxLength: 64 }), Type.String({ maxLength: 256 }), { maxProperties: 16 }),
+    ),
+  },
+  closed,
+);
+
+export const ResendBody = Type.Object({ channel: Type.Optional(Channel), client_ip: Type.Optional(ClientIp) }, closed);
+
+export const CheckByIdBody = Type.Object(
+  { code: Code, purpose: Type.Optional(Purpose), subject: Type.Optional(Subject) },
+  closed,
+);
+
+export const CheckByNumberBody = Type.Object(
+  {
+    to: Number_,
+    country: Type.Optional(Country),
+    code: Code,
+    purpose: Type.Optional(Purpose),
+    subject: Type.Optional(Subject),
+    approval_token: Type.Optional(ApprovalToken),
+  },
+  closed,
+);
+
+const verificationFields = {
+  id: Type.String({ examples: ['ver_01jd3n8v4kq2xw7c9r5t6y0abz'] }),
+  status: Type.Enum(['pending', 'approved', 'expired', 'canceled', 'exhausted']),
+  to: Type.String({ description: 'E.164' }),
+  country: Type.Optional(Type.String()),
+  channel: Channel,
+  locale: Type.String(),
+  purpose: Type.String(),
+  subject: Type.Optional(Type.String()),
+  created_at: Instant,
+  expires_at: Instant,
+  resend_at: Instant,
+  attempts_left: Type.Integer(),
+  sends: Type.Integer(),
+  metadata: Type.Optional(Type.Record(Type.String(), Type.String())),
+};
+
+export const VerificationBody = Type.Object(verificationFields, { $id: 'Verification' });
+export const StartedBody = Type.Object(
+  { ...verificationFields, code: Type.Optional(Type.String({ description: 'in development mode only' })) },
+  { $id: 'StartedVerification' },
+);
+export const ApprovedBody = Type.Object(
+  {
+    ...verificationFields,
+    token: Type.String({ description: 'JWT (EdDSA): any service can check it against /.well-known/jwks.json' }),
+  },
+  { $id: 'ApprovedVerification' },
+);
+
+export const MessageRequestBody = Type.Object(
+  {
+    to: Number_,
+    country: Type.Optional(Country),
+    text: Type.String({ maxLength: 4000 }),
+    channel: Type.Optional(Channel),
+  },
+  closed,
+);
+
+export const MessageBody = Type.Object(
+  {
+    id: Type.String(),
+    status: Type.Enum(['pending', 'queued', 'sent', 'delivered', 'undelivered', 'failed', 'unknown']),
+    to: Type.String(),
+    country: Type.Optional(Type.String()),
+    channel: Channel,
+    encoding: Type.Enum(['GSM-7', 'UCS-2']),
+    segments: Type.Integer({ description: 'what is billed' }),
+    verification_id: Type.Optional(Type.String()),
+    text: Type.Optional(Type.String({ description: 'of a custom message; a text with a code is never shown' })),
+    created_at: Instant,
+    dispatches: Type.Array(
+      Type.Object({
+        provider: Type.String(),
+        status: Type.String(),
+        provider_message_id: Type.Optional(Type.String()),
+        reason: Type.Optional(Type.String()),
+        error_code: Type.Optional(Type.String({ description: "the provider's own" })),
+        at: Instant,
+      }),
+    ),
+  },
+  { $id: 'Message' },
+);
+
+export const MessageListQuery = Type.Object(
+  {
+    to: Type.Optional(Number_),
+    before: Type.Optional(Type.String({ maxLength: 64, description: '`next` of the page before' })),
+    limit: Type.Optional(
+      Type.String({ pattern: '^([1-9]\\d?|100)$', description: '1 to 100, 50 unless told otherwise' }),
+    ),
+  },
+  closed,
+);
+
+export const MessageListBody = Type.Object(
+  { messages: Type.Array(MessageBody), next: Type.Optional(Type.String()) },
+  { $id: 'MessageList' },
+);
+
+export const NumberBody = Type.Object(
+  {
+    number: Type.String({ description: 'E.164' }),
+    country: Type.Optional(Type.String()),
+    line_type: Type.String(),
+    national: Type.String(),
+    locale: Type.String({ description: 'the language that a text to it has' }),
+  },
+  { $id: 'Number' },
+);

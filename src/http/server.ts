@@ -1,0 +1,145 @@
+import fastifySwagger from '@fastify/swagger';
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { Composed } from '../compose.ts';
+import { refuse } from '../domain/problem.ts';
+import type { Log } from '../service/context.ts';
+import { authenticate } from './authenticate.ts';
+import { type Metrics, metricsRoute } from './metrics.ts';
+import { Problem, refusalOf, sendProblem } from './problem.ts';
+import { documentationRoutes } from './routes/documentation.ts';
+import { inboxRoutes } from './routes/inbox.ts';
+import { messageRoutes } from './routes/messages.ts';
+import { numberRoutes } from './routes/numbers.ts';
+import { reportRoutes } from './routes/reports.ts';
+import { systemRoutes } from './routes/system.ts';
+import { verificationRoutes } from './routes/verifications.ts';
+
+const BODY_LIMIT_BYTES = 16 * 1024;
+const REQUEST_TIMEOUT_MS = 15_000;
+/** Longer than the 60 s of common load balancers, so that it is never we who close first. */
+const KEEP_ALIVE_MS = 72_000;
+
+export type ServerOptions = {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** where the pages were built to */
+  readonly pagesDirectory: string;
+  /** where `docs/` is */
+  readonly docsDirectory: string;
+};
+
+/** The HTTP face of a composed service: it translates, and decides nothing. */
+export async function buildServer(
+  composed: Composed,
+  { log, metrics, pagesDirectory, docsDirectory }: ServerOptions,
+): Promise<FastifyInstance> {
+  const { countersign, config, inbox } = composed;
+  const server = Fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
+    // A request that comes while the server stops is answered like any other; idle connections are closed.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 200 },
+    frameworkErrors: (error, _request, reply) => {
+      sendProblem(reply, refusalOf(error) ?? refuse('internal-error', 'The request could not be handled.'));
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  // Set before the routes: else the framework's own 400 does not fit the problem's schema, and turns into a 500.
+  server.setErrorHandler((error, request, reply) => {
+    const refusal = refusalOf(error);
+    if (refusal !== undefined) {
+      if (refusal.code === 'store-unavailable') log.error({ error: (error as Error).message }, 'store unavailable');
+      return sendProblem(reply, refusal);
+    }
+    log.error(
+      {
+        error: error instanceof Error ? error.stack : String(error),
+        method: request.method,
+        route: request.routeOptions.url,
+      },
+      'bug',
+    );
+    return sendProblem(reply, refuse('internal-error', 'Something went wrong on this side. It was logged.'));
+  });
+  server.setNotFoundHandler((request, reply) =>
+    sendProblem(
+      reply,
+      refuse('not-found', `There is no ${request.method} ${request.url.split('?')[0]?.slice(0, 100)}; see /docs.`),
+    ),
+  );
+  server.setValidatorCompiler(TypeBoxValidatorCompiler);
+  server.removeContentTypeParser('text/plain');
+  server.decorateRequest('app', '');
+  server.decorateRequest('hasKey', false);
+  server.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'none';
+    const durationMs = Math.round(reply.elapsedTime * 100) / 100;
+    metrics.countRequest(request.method, route, reply.statusCode, durationMs);
+    log.info({ app: request.app, method: request.method, route, status: reply.statusCode, durationMs }, 'request');
+    done();
+  });
+
+  await server.register(fastifySwagger, { openapi: openApi(config.publicUrl) });
+  server.addSchema(Problem);
+  await server.register(systemRoutes(composed));
+  await server.register(metricsRoute(composed, metrics));
+  await server.register(documentationRoutes(docsDirectory));
+  await server.register(reportRoutes(composed));
+  await server.register(async (api) => {
+    api.addHook('onRequest', authenticate(composed));
+    await api.register(verificationRoutes(countersign));
+    await api.register(messageRoutes(countersign));
+    await api.register(numberRoutes(countersign));
+  });
+  if (inbox !== undefined) {
+    await server.register(
+      inboxRoutes(inbox, {
+        pagesDirectory,
+        example: () => ({
+          to: '+998901234567',
+          url: `${config.publicUrl ?? addressOf(server, config.host)}/v1/verifications`,
+        }),
+      }),
+    );
+    server.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('inbox'));
+  }
+  return server;
+}
+
+/** Where a listening server can be reached from this machine. */
+export function addressOf(server: FastifyInstance, host: string): string {
+  const address = server.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `http://${name}:${port}`;
+}
+
+function openApi(publicUrl: string | undefined) {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Countersign',
+      version: '1',
+      description:
+        'Proves that a person holds a phone number. A 2xx answer to a check means approved, and nothing else does. Every refusal is `application/problem+json` with a stable `code`.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    ...(publicUrl === undefined ? {} : { servers: [{ url: publicUrl }] }),
+    security: [{ key: [] }],
+    components: {
+      securitySchemes: {
+        key: {
+          type: 'http' as const,
+          scheme: 'bearer',
+          description: 'API key of an app: `countersign keys create`. Not needed in development mode on this machine.',
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,1 @@
+export { describeStore, type OpenedStores } from './testing/store-suite.ts';
