@@ -68,8 +68,11 @@ export function createInstallation(options: { entry: string; under?: string | un
     cwd: directory,
     env: environment,
     encoding: 'utf8',
+    timeout: readyDeadlineMs,
   });
-  if (keys.status !== 0) throw new Error(`keys create ended with ${keys.status}:\n${keys.stderr}${keys.stdout}`);
+  if (keys.status !== 0) {
+    throw new Error(`keys create ended with ${keys.status ?? keys.error?.message}:\n${keys.stderr}${keys.stdout}`);
+  }
   const { key } = JSON.parse(keys.stdout) as { key: string };
   const remove = (): void => {
     for (const each of [directory, memory]) {

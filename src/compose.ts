@@ -1,5 +1,6 @@
 import { createHmac, randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { INBOX } from './config/apps.ts';
 import type { Config } from './config/config.ts';
 import { developmentSecret } from './config/development-secret.ts';
@@ -17,6 +18,8 @@ import { openTokens } from './service/tokens.ts';
 import { openSqliteStore } from './stores/sqlite/sqlite-store.ts';
 
 const HOUSEKEEPING_EVERY_MS = 5000;
+const MOST_SWEEPS = 200;
+const SWEEP_PAUSE_MS = 10;
 
 /** What can be put in the place of the real thing: time and randomness by tests, log and store by anybody. */
 export type Parts = {
@@ -25,6 +28,8 @@ export type Parts = {
   readonly now?: () => number;
   readonly randomBytes?: (length: number) => Uint8Array;
   readonly store?: Store;
+  /** false for a process that lives for one command: orphaned messages and old rows are left to the server */
+  readonly housekeeping?: boolean;
 };
 
 /** A running service with what only the server needs besides its face. */
@@ -36,6 +41,11 @@ export type Composed = {
   /** the secret part of the path under which a provider's delivery reports are taken */
   readonly reportSecretOf: (providerId: string) => string;
 };
+
+/** Where the embedded database is. */
+export function databaseFileOf({ dataDir }: Pick<Config, 'dataDir'>): string {
+  return join(dataDir, 'countersign.db');
+}
 
 export function loadProcessConfig(): Promise<Config> {
   return loadConfig(process.cwd(), process.env, providerDefinitions);
@@ -60,7 +70,7 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
   const log = parts.log ?? silent;
   const secret = config.secret ?? developmentSecret(config.dataDir);
   const sealer = createSealer(secret, randomBytes);
-  const store = parts.store ?? openSqliteStore(join(config.dataDir, 'countersign.db'));
+  const store = parts.store ?? openSqliteStore(databaseFileOf(config));
   try {
     const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;
     const providers = await openProviders(config, inbox, now);
@@ -80,9 +90,9 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
       reportUrlOf: (id) =>
         config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`,
     };
-    const housekeeping = startHousekeeping(context, config.retentionMs);
+    const housekeeping = parts.housekeeping === false ? undefined : startHousekeeping(context, config.retentionMs);
     const close = async () => {
-      await housekeeping.stop();
+      await housekeeping?.stop();
       await Promise.all([...providers.values()].map(({ provider }) => provider.close?.()));
       await store.close();
     };
@@ -93,7 +103,8 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
   }
 }
 
-async function openProviders(
+/** @throws ConfigError that names every provider which cannot be opened */
+export async function openProviders(
   config: Config,
   inbox: Inbox | undefined,
   now: () => number,
@@ -120,7 +131,13 @@ function startHousekeeping(context: ServiceContext, retentionMs: number): { stop
     try {
       await recoverOrphans(context);
       const now = context.now();
-      await context.store.sweep(now, now - retentionMs);
+      // As long as there is something to delete, with room for requests in between: else a busy service would delete
+      // less than it makes.
+      for (let sweeps = 0; sweeps < MOST_SWEEPS && !isStopped; sweeps += 1) {
+        const { deleted } = await context.store.sweep(now, now - retentionMs);
+        if (deleted === 0) break;
+        await delay(SWEEP_PAUSE_MS);
+      }
     } catch (error) {
       if (!isStopped)
         context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');

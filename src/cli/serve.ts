@@ -1,18 +1,31 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FastifyInstance } from 'fastify';
 import { compose, loadProcessConfig } from '../compose.ts';
 import type { Config } from '../config/config.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { addressOf, buildServer } from '../http/server.ts';
+import { defineCommand, expectPositionals } from './command.ts';
+import { greeting } from './greeting.ts';
 import { openLog } from './log.ts';
-import { CliError } from './output.ts';
+import { CliError, programName } from './output.ts';
 
 /** How long requests under way may take after a signal; then the process ends whatever they do. */
 const STOP_PATIENCE_MS = 12_000;
 
-/** Starts the server, and stops it gracefully on SIGTERM or SIGINT. */
-export async function serve(): Promise<void> {
+export const serve = defineCommand({
+  name: 'serve',
+  positionals: '',
+  description: `Starts the server. SIGTERM and SIGINT stop it gracefully; SIGHUP opens LOG_FILE anew, after a log rotation.
+Configuration comes from the environment, a .env file and countersign.config.ts of the working directory.`,
+  options: {},
+  async run(_values, positionals) {
+    expectPositionals('serve', positionals);
+    await startServer();
+    return undefined;
+  },
+});
+
+async function startServer(): Promise<void> {
   const config = await loadProcessConfig();
   const { log, reopen, flush } = await openLog(config);
   const composed = await compose(config, { log });
@@ -28,7 +41,9 @@ export async function serve(): Promise<void> {
     await composed.countersign.close();
     throw listenError(error as NodeJS.ErrnoException, config);
   }
-  process.on('SIGHUP', reopen);
+  // Somebody who closes the terminal of `npm start` means to end it, and would find the port taken the next time.
+  const endsWithTerminal = process.stdout.isTTY === true && config.logFile === undefined;
+  process.on('SIGHUP', () => (endsWithTerminal ? void stop('SIGHUP') : reopen()));
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal));
   process.once('exit', flush);
   log.info(
@@ -40,7 +55,7 @@ export async function serve(): Promise<void> {
     },
     'listening',
   );
-  if (config.mode === 'development') process.stdout.write(greeting(server, config));
+  if (config.mode === 'development') process.stdout.write(greeting(addressOf(server, config.host), config));
 
   async function stop(signal: string): Promise<void> {
     log.info({ signal }, 'stopping');
@@ -64,25 +79,11 @@ function directoryOf(name: string): string {
 function listenError(error: NodeJS.ErrnoException, { host, port }: Config): Error {
   if (error.code === 'EADDRINUSE')
     return new CliError(
-      `Port ${port} is in use on ${host}. Stop what listens there, or set another: PORT=${port + 1} npm start`,
+      `Port ${port} is in use on ${host}. Stop what listens there, or set another port: PORT=${port + 1} ${programName} serve`,
     );
   if (error.code === 'EACCES')
     return new CliError(`This user may not listen on port ${port}. Set PORT to one above 1023.`);
   if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
     return new CliError(`HOST=${host} is no address of this machine.`);
   return error;
-}
-
-function greeting(server: FastifyInstance, config: Config): string {
-  const address = addressOf(server, config.host);
-  return `
-  Countersign is ready: ${address}
-
-  Inbox (what would be sent):  ${address}/inbox
-  API:                         ${address}/docs
-
-  Send a code:
-    curl -s ${address}/v1/verifications -H 'Content-Type: application/json' -d '{"to":"+998901234567"}'
-
-`;
 }

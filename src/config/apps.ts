@@ -3,7 +3,7 @@ import { textFaults } from '../domain/message-text.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
 import type { App } from '../service/app.ts';
 import type { ConfiguredProvider, Mode } from './config.ts';
-import { nearestTo } from './faults.ts';
+import { nearestTo } from './nearest.ts';
 import type { AppSettings } from './schema.ts';
 
 /** The development provider: messages go to a page instead of a phone. */

@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox';
 import Value from 'typebox/value';
-import { distance } from './nearest.ts';
+import { nearestTo } from './nearest.ts';
 
 /**
  * Every way in which `value` is not what `schema` asks for, each in a sentence with its place.
@@ -45,15 +45,6 @@ function sentenceOf(keyword: string, params: Record<string, unknown>, message: s
   if (keyword === 'enum' || keyword === 'const') return `must be one of ${[params['allowedValues']].flat().join(', ')}`;
   if (keyword === 'pattern') return `does not have the form ${String(params['pattern'])}`;
   return message;
-}
-
-export function nearestTo(key: string, known: readonly string[]): string {
-  const [nearest] = known
-    .map((name) => ({ name, steps: distance(key.toLowerCase(), name.toLowerCase()) }))
-    .sort((a, b) => a.steps - b.steps);
-  if (nearest === undefined) return '';
-  const isClose = nearest.steps <= Math.max(2, key.length / 3);
-  return isClose ? `; did you mean ${nearest.name}?` : `; there are: ${known.join(', ')}`;
 }
 
 function knownKeysAt(schema: TSchema, keys: readonly string[]): string[] {

@@ -8,7 +8,8 @@ import { CountersignError } from '../domain/problem.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import { resolveApp } from './apps.ts';
 import type { Config, ConfiguredProvider, Mode } from './config.ts';
-import { faultsOf, nearestTo } from './faults.ts';
+import { faultsOf } from './faults.ts';
+import { nearestTo } from './nearest.ts';
 import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
 
 type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses'>> & {

@@ -1,5 +1,15 @@
+/** `; did you mean …?` behind a sentence about an unknown name, or what there is when nothing is near. */
+export function nearestTo(key: string, known: readonly string[]): string {
+  const [nearest] = known
+    .map((name) => ({ name, steps: distance(key.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.steps - b.steps);
+  if (nearest === undefined) return '';
+  const isClose = nearest.steps <= Math.max(2, key.length / 3);
+  return isClose ? `; did you mean ${nearest.name}?` : `; there are: ${known.join(', ')}`;
+}
+
 /** How many single letters have to be put in, taken out or changed to make `a` into `b` (Levenshtein). */
-export function distance(a: string, b: string): number {
+function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i += 1) {
     const next = [i];

@@ -40,6 +40,9 @@ export function digestCode(keys: CodeKeys, bound: string, code: string): Uint8Ar
   return createHmac('sha256', keys.digest).update(`${bound}\n${code}`).digest().subarray(0, 16);
 }
 
+/** Spaces, dashes, and what nobody sees: marks of direction and zero-width characters come along with a copied code. */
+const SEPARATORS = /[\s\p{Pd}\u2212\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u206F]/gu;
+
 const eastern = /[٠-٩۰-۹०-९０-９]/g;
 const easternZeros = [0x0660, 0x06f0, 0x0966, 0xff10];
 
@@ -55,6 +58,6 @@ export function normalizeCode(typed: string, length: number): string | undefined
       const zero = easternZeros.find((start) => point >= start && point < start + 10) ?? point;
       return String(point - zero);
     })
-    .replace(/[\s\-‐-―\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '');
+    .replace(SEPARATORS, '');
   return digits.length === length && /^\d+$/.test(digits) ? digits : undefined;
 }

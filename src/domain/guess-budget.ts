@@ -34,7 +34,7 @@ export function lockedFor(guesses: Guesses, policy: GuessPolicy, now: number): n
 
 /** Counts one wrong guess; the one that uses the budget up locks the number: one window, then two, four, seven. */
 export function countGuess(guesses: Guesses, policy: GuessPolicy, now: number): Guesses {
-  const log = append(guesses.log, now, policy.windowMs);
+  const log = append(guesses.log, now, [policy]);
   if (waitFor(log, policy.max, policy.windowMs, now) === 0) return { ...guesses, log };
   const windows = Math.min(2 ** guesses.locks, LONGEST_LOCK_WINDOWS);
   return { log, lockedUntil: now + windows * policy.windowMs, locks: guesses.locks + 1 };

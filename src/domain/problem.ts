@@ -8,6 +8,8 @@ export const problemCodes = [
   'json-invalid',
   'media-type-unsupported',
   'body-too-large',
+  'headers-too-large',
+  'request-timeout',
   'number-invalid',
   'line-type-refused',
   'country-not-allowed',
@@ -34,14 +36,13 @@ export const problemCodes = [
   'idempotency-in-progress',
   // the sending
   'recipient-refused',
-  'channel-unavailable',
   'no-provider',
   'delivery-failed',
   // other
   'message-unknown',
+  'report-refused',
   'not-found',
   'store-unavailable',
-  'shutting-down',
   'internal-error',
 ] as const;
 

@@ -3,14 +3,15 @@ export type LimitRule = { readonly max: number; readonly windowMs: number };
 
 /**
  * What a bucket remembers: pairs of (moment, events), oldest first, flat: `[at, count, at, count, …]`.
- * Up to `EXACT_MAX` events each has its own moment, so the limit is exact to the millisecond. Above, events of one
- * `windowMs / RESOLUTION` share the moment of the latest: an event then counts at most 1 % longer than the window,
- * never shorter, and a bucket never grows past some hundred entries.
+ * A limit of up to a hundred events keeps the moment of each, so it is exact to the millisecond. A larger one keeps
+ * events of the same 32nd part of the shortest window that still sees them under the moment of the latest: an event then
+ * counts at most 3 % longer than the window, never shorter, and the bucket of a whole app, which every start reads and
+ * writes, stays short.
  */
 export type EventLog = readonly number[];
 
 const EXACT_MAX = 100;
-const RESOLUTION = 100;
+const RESOLUTION = 32;
 
 export type TakeOutcome =
   | { readonly kind: 'taken'; readonly log: EventLog }
@@ -18,16 +19,8 @@ export type TakeOutcome =
 
 /** Refused when one more event now would break one of the rules; the log is then left as it was. */
 export function takeFrom(log: EventLog, rules: readonly LimitRule[], now: number): TakeOutcome {
-  let retryAfterMs = 0;
-  let longestWindowMs = 0;
-  let finestMs = Number.POSITIVE_INFINITY;
-  for (const { max, windowMs } of rules) {
-    retryAfterMs = Math.max(retryAfterMs, waitFor(log, max, windowMs, now));
-    longestWindowMs = Math.max(longestWindowMs, windowMs);
-    finestMs = Math.min(finestMs, max <= EXACT_MAX ? 1 : Math.max(1, Math.floor(windowMs / RESOLUTION)));
-  }
-  if (retryAfterMs > 0) return { kind: 'refused', retryAfterMs };
-  return { kind: 'taken', log: append(log, now, longestWindowMs, finestMs) };
+  const retryAfterMs = Math.max(0, ...rules.map(({ max, windowMs }) => waitFor(log, max, windowMs, now)));
+  return retryAfterMs > 0 ? { kind: 'refused', retryAfterMs } : { kind: 'taken', log: append(log, now, rules) };
 }
 
 /** How long until one more event fits under `max` events in `windowMs`; 0 when it fits now. */
@@ -44,19 +37,40 @@ export function waitFor(log: EventLog, max: number, windowMs: number, now: numbe
 }
 
 /** The log with one more event, without what no rule looks at any more. */
-export function append(log: EventLog, now: number, keepMs: number, resolutionMs = 1): EventLog {
+export function append(log: EventLog, now: number, rules: readonly LimitRule[]): EventLog {
+  const longestWindowMs = Math.max(...rules.map(({ windowMs }) => windowMs));
   let first = 0;
-  while (first < log.length && (log[first] ?? 0) <= now - keepMs) first += 2;
+  while (first < log.length && (log[first] ?? 0) <= now - longestWindowMs) first += 2;
   const kept = log.slice(first);
-  const last = kept.length - 2;
-  const lastAt = kept[last];
   // A clock that was set back must not put a later moment before an earlier one: the order is what makes the count right.
-  const at = lastAt === undefined ? now : Math.max(now, lastAt);
-  if (lastAt !== undefined && Math.floor(lastAt / resolutionMs) === Math.floor(at / resolutionMs)) {
-    kept[last] = at;
-    kept[last + 1] = (kept[last + 1] ?? 0) + 1;
-  } else {
-    kept.push(at, 1);
+  const at = Math.max(now, kept[kept.length - 2] ?? now);
+  addTo(kept, at, 1, 1);
+  return kept.length / 2 > RESOLUTION ? coarsen(kept, at, rules) : kept;
+}
+
+function coarsen(log: EventLog, now: number, rules: readonly LimitRule[]): EventLog {
+  const coarse: number[] = [];
+  for (let i = 0; i < log.length; i += 2) {
+    const at = log[i] ?? 0;
+    let resolutionMs = Number.POSITIVE_INFINITY;
+    for (const { max, windowMs } of rules) {
+      // A minute's limit needs its events to the millisecond, and an hour later nobody needs them so any more.
+      if (at <= now - windowMs) continue;
+      resolutionMs = Math.min(resolutionMs, max <= EXACT_MAX ? 1 : Math.max(1, Math.floor(windowMs / RESOLUTION)));
+    }
+    addTo(coarse, at, log[i + 1] ?? 0, resolutionMs);
   }
-  return kept;
+  return coarse;
+}
+
+/** Adds events to the last entry when they are of the same moment, as finely as it matters. */
+function addTo(log: number[], at: number, count: number, resolutionMs: number): void {
+  const last = log.length - 2;
+  const lastAt = log[last];
+  if (lastAt !== undefined && Math.floor(lastAt / resolutionMs) === Math.floor(at / resolutionMs)) {
+    log[last] = at;
+    log[last + 1] = (log[last + 1] ?? 0) + count;
+  } else {
+    log.push(at, count);
+  }
 }

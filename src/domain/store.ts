@@ -8,17 +8,20 @@ import type { CodeDigests, Verification, VerificationState } from './verificatio
 /** Which counter a request is counted in. The value is what is counted: a number, an address, a prefix, the app. */
 export type BucketScope = 'number' | 'address' | 'prefix' | 'app';
 
+/** `number` of a start or resend and `number` of a custom message are counted apart. */
 export type Bucket = { readonly scope: BucketScope; readonly value: string; readonly rules: readonly LimitRule[] };
 
 export type Idempotency = {
   readonly key: string;
   /** a digest of the request; the same key with another request is refused */
   readonly fingerprint: string;
+  /** from this very millisecond on the key is as if it had never been used */
   readonly expiresAt: number;
 };
 
 /** What stops a request that would send something. Nothing was stored or counted then. */
 export type SendRefusal =
+  /** Of several full buckets, the one that has to be waited for longest. */
   | { readonly kind: 'limited'; readonly scope: BucketScope; readonly retryAfterMs: number }
   | { readonly kind: 'locked'; readonly retryAfterMs: number }
   /** The key was used for the same request; `answer` is undefined while that one is still on its way. */
@@ -108,6 +111,8 @@ export type DispatchStep = {
   /** the hand-overs since the last step, oldest first */
   readonly dispatches: readonly Dispatch[];
   readonly state: MessageState;
+  /** the provider that took it sends no delivery reports, so nothing need be found by its id */
+  readonly noReports?: true;
   /** the answer to be given again under the request's idempotency key */
   readonly answer: { readonly app: string; readonly key: string; readonly text: string } | undefined;
 };

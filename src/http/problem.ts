@@ -1,5 +1,7 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply } from 'fastify';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { CountersignError, type ProblemCode, problemCodes, type Refusal, refuse } from '../domain/problem.ts';
 
 /** Status and title of every code. A new code without a row does not compile. */
@@ -8,6 +10,8 @@ export const problems = {
   'json-invalid': { status: 400, title: 'The body is not JSON' },
   'media-type-unsupported': { status: 415, title: 'The body must be application/json' },
   'body-too-large': { status: 413, title: 'The body is too large' },
+  'headers-too-large': { status: 431, title: 'The headers are too large' },
+  'request-timeout': { status: 408, title: 'The request took too long to arrive' },
   'number-invalid': { status: 400, title: 'Not a phone number' },
   'line-type-refused': { status: 400, title: 'This kind of line takes no such message' },
   'country-not-allowed': { status: 403, title: 'This country is closed for the app' },
@@ -29,13 +33,12 @@ export const problems = {
   'idempotency-conflict': { status: 409, title: 'Idempotency key used for another request' },
   'idempotency-in-progress': { status: 409, title: 'The first request is still being answered' },
   'recipient-refused': { status: 422, title: 'The number cannot receive the message' },
-  'channel-unavailable': { status: 422, title: 'No such channel here' },
   'no-provider': { status: 503, title: 'No provider for this number' },
   'delivery-failed': { status: 502, title: 'The message could not be sent' },
   'message-unknown': { status: 404, title: 'No such message' },
+  'report-refused': { status: 400, title: 'The delivery report is not good' },
   'not-found': { status: 404, title: 'No such address' },
   'store-unavailable': { status: 503, title: 'The store is not available' },
-  'shutting-down': { status: 503, title: 'The server is stopping' },
   'internal-error': { status: 500, title: 'Internal error' },
 } as const satisfies Record<ProblemCode, { status: number; title: string }>;
 
@@ -55,11 +58,26 @@ export const Problem = Type.Object(
   { $id: 'Problem' },
 );
 
-export const problemResponses = { '4xx': Problem, '5xx': Problem } as const;
+const problemResponse = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: Type.Unsafe<Static<typeof Problem>>({ $ref: 'Problem#' }) } },
+});
+
+export const problemResponses = {
+  '4xx': problemResponse('Refused: `code` says why'),
+  '5xx': problemResponse('Nobody can answer that just now: `code` says why'),
+} as const;
 
 const RETRY_AFTER_SECONDS = 2;
 
 export function sendProblem(reply: FastifyReply, refusal: Refusal): FastifyReply {
+  const body = bodyOf(refusal);
+  if (body.retry_after !== undefined) reply.header('retry-after', String(body.retry_after));
+  if (body.status === 401) reply.header('www-authenticate', 'Bearer');
+  return reply.code(body.status).type('application/problem+json').send(body);
+}
+
+function bodyOf(refusal: Refusal) {
   const { status, title } = problems[refusal.code];
   const retryAfterSeconds =
     refusal.retryAfterMs === undefined
@@ -67,22 +85,38 @@ export function sendProblem(reply: FastifyReply, refusal: Refusal): FastifyReply
         ? RETRY_AFTER_SECONDS
         : undefined
       : Math.ceil(refusal.retryAfterMs / 1000);
-  if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds));
-  if (status === 401) reply.header('www-authenticate', 'Bearer');
-  return reply
-    .code(status)
-    .type('application/problem+json')
-    .send({
-      type: `/problems/${refusal.code}`,
-      title,
-      status,
-      code: refusal.code,
-      detail: refusal.detail,
-      field: refusal.field,
-      attempts_left: refusal.attemptsLeft,
-      verification_status: refusal.status,
-      retry_after: retryAfterSeconds,
-    });
+  return {
+    type: `/problems/${refusal.code}`,
+    title,
+    status,
+    code: refusal.code,
+    detail: refusal.detail,
+    field: refusal.field,
+    attempts_left: refusal.attemptsLeft,
+    verification_status: refusal.status,
+    retry_after: retryAfterSeconds,
+  };
+}
+
+/** Answers what never became a request: broken HTTP, headers over Node's limit, a request that took too long. */
+export function refuseConnection(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const { status, ...body } = bodyOf(
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? refuse('request-timeout', 'The request did not arrive in time.')
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? refuse('headers-too-large', 'The headers may have 16 KiB at most.')
+        : refuse('request-invalid', 'The request cannot be read.'),
+  );
+  const text = JSON.stringify({ ...body, status });
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    'Connection: close',
+  ];
+  if (socket.writable) socket.end(`${lines.join('\r\n')}\r\n\r\n${text}`);
+  else socket.destroy();
 }
 
 /** What was thrown, as a refusal; undefined for a bug, of which nothing may leave the process. */
@@ -93,7 +127,7 @@ export function refusalOf(error: unknown): Refusal | undefined {
       : refuse(
           error.code,
           error.code === 'store-unavailable'
-            ? 'The store cannot be reached just now. Nothing was sent or counted.'
+            ? 'The store cannot be reached just now. Try again in a moment.'
             : error.message,
         );
   }
@@ -114,6 +148,8 @@ function fromFastify(error: Partial<FastifyError>): Refusal | undefined {
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
     case 'FST_ERR_BAD_URL':
       return refuse('request-invalid', 'The request cannot be read.');
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return refuse('not-found', 'A part of the path is too long to be anything here.');
     default:
       return error.statusCode === 400 ? refuse('json-invalid', 'The body cannot be read as JSON.') : undefined;
   }

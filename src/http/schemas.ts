@@ -16,7 +16,12 @@ const Country = Type.String({
 });
 const Channel = Type.Enum([...channels]);
 const Purpose = Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$', description: '`login` unless told otherwise' });
-const Subject = Type.String({ minLength: 1, maxLength: 255, description: 'the signed-in user it belongs to' });
+const Subject = Type.String({
+  maxLength: 255,
+  // Half a surrogate pair and NUL come back from a store as something else, or are refused by it.
+  pattern: '^[^\\u0000-\\u001f\\u007f\\ud800-\\udfff]+$',
+  description: 'the signed-in user it belongs to; no control characters',
+});
 const ClientIp = Type.String({
   minLength: 2,
   maxLength: 45,
@@ -50,7 +55,11 @@ export const StartBody = Type.Object(
     client_ip: Type.Optional(ClientIp),
     approval_token: Type.Optional(ApprovalToken),
     metadata: Type.Optional(
-      Type.Record(Type.String({ minLength: 1, maxLength: 64 }), Type.String({ maxLength: 256 }), { maxProperties: 16 }),
+      // A record's keys are checked by their pattern alone, and only when all others are refused.
+      Type.Record(Type.String({ pattern: '^[^\\u0000]{1,64}$' }), Type.String({ maxLength: 256 }), {
+        maxProperties: 16,
+        additionalProperties: false,
+      }),
     ),
   },
   closed,

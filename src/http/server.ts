@@ -1,12 +1,13 @@
+import { isUtf8 } from 'node:buffer';
 import fastifySwagger from '@fastify/swagger';
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Composed } from '../compose.ts';
-import { refuse } from '../domain/problem.ts';
+import { CountersignError, refuse } from '../domain/problem.ts';
 import type { Log } from '../service/context.ts';
 import { authenticate } from './authenticate.ts';
 import { type Metrics, metricsRoute } from './metrics.ts';
-import { Problem, refusalOf, sendProblem } from './problem.ts';
+import { Problem, refusalOf, refuseConnection, sendProblem } from './problem.ts';
 import { documentationRoutes } from './routes/documentation.ts';
 import { inboxRoutes } from './routes/inbox.ts';
 import { messageRoutes } from './routes/messages.ts';
@@ -17,6 +18,8 @@ import { verificationRoutes } from './routes/verifications.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
 const REQUEST_TIMEOUT_MS = 15_000;
+/** How often Node looks for requests that are late; its own 30 s would double the time a slow one may take. */
+const LATE_REQUESTS_EVERY_MS = 5_000;
 /** Longer than the 60 s of common load balancers, so that it is never we who close first. */
 const KEEP_ALIVE_MS = 72_000;
 
@@ -27,24 +30,32 @@ export type ServerOptions = {
   readonly pagesDirectory: string;
   /** where `docs/` is */
   readonly docsDirectory: string;
+  /** how long a request may take to arrive */
+  readonly requestTimeoutMs?: number;
 };
 
 /** The HTTP face of a composed service: it translates, and decides nothing. */
 export async function buildServer(
   composed: Composed,
-  { log, metrics, pagesDirectory, docsDirectory }: ServerOptions,
+  { log, metrics, pagesDirectory, docsDirectory, requestTimeoutMs = REQUEST_TIMEOUT_MS }: ServerOptions,
 ): Promise<FastifyInstance> {
   const { countersign, config, inbox } = composed;
   const server = Fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
+    http: {
+      // Again, for Node: set afterwards, as Fastify does it, it lets a body take for ever (Node.js 26.10, Fastify 5.12.8).
+      requestTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(requestTimeoutMs, LATE_REQUESTS_EVERY_MS),
+    },
     keepAliveTimeout: KEEP_ALIVE_MS,
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     // A request that comes while the server stops is answered like any other; idle connections are closed.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
+    clientErrorHandler: refuseConnection,
     frameworkErrors: (error, _request, reply) => {
       sendProblem(reply, refusalOf(error) ?? refuse('internal-error', 'The request could not be handled.'));
     },
@@ -74,7 +85,7 @@ export async function buildServer(
     ),
   );
   server.setValidatorCompiler(TypeBoxValidatorCompiler);
-  server.removeContentTypeParser('text/plain');
+  readJson(server);
   server.decorateRequest('app', '');
   server.decorateRequest('hasKey', false);
   server.addHook('onResponse', (request, reply, done) => {
@@ -85,7 +96,11 @@ export async function buildServer(
     done();
   });
 
-  await server.register(fastifySwagger, { openapi: openApi(config.publicUrl) });
+  await server.register(fastifySwagger, {
+    openapi: openApi(config.publicUrl),
+    // A schema has the name that we gave it, not `def-0`: generated clients call their types so.
+    refResolver: { buildLocalReference: ({ $id }, _baseUri, _fragment, index) => String($id ?? `def-${index}`) },
+  });
   server.addSchema(Problem);
   await server.register(systemRoutes(composed));
   await server.register(metricsRoute(composed, metrics));
@@ -110,6 +125,21 @@ export async function buildServer(
     server.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('inbox'));
   }
   return server;
+}
+
+/** JSON and nothing else: a form or a text is what a foreign page in a browser may send here without asking. */
+function readJson(
+  server: Pick<FastifyInstance, 'removeAllContentTypeParsers' | 'addContentTypeParser' | 'getDefaultJsonParser'>,
+): void {
+  const parse = server.getDefaultJsonParser('error', 'error');
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    // Many clients say JSON with every request, also where there is no body.
+    if (body.length === 0) return done(null, undefined);
+    // Decoded as it is, every broken byte would become the same character, and two different texts equal.
+    if (!isUtf8(body)) return done(new CountersignError('json-invalid', 'The body is not UTF-8.'));
+    return parse(request, body.toString(), done);
+  });
 }
 
 /** Where a listening server can be reached from this machine. */

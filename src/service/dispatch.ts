@@ -11,6 +11,8 @@ export const ORPHANED_AFTER_MS = 15_000;
 export type DispatchResult = {
   readonly dispatches: readonly Dispatch[];
   readonly state: MessageState;
+  /** the provider that took it sends no delivery reports */
+  readonly noReports: boolean;
   /** undefined when a provider took the message */
   readonly failure:
     | { readonly reason: FailureReason; readonly optOut: boolean; readonly retryAfterMs: number | undefined }
@@ -51,7 +53,7 @@ export async function dispatch(
     );
     dispatches.push(toDispatch(id, outcome, at));
     logDispatch(context, id, message, outcome, context.now() - at);
-    if (outcome.kind === 'accepted') return { dispatches, state: 'queued', failure: undefined };
+    if (outcome.kind === 'accepted') return { dispatches, state: 'queued', noReports: provider.parseReport === undefined, failure: undefined };
     const { reason, optOut = false, retryAfterMs } = outcome;
     failure = { reason, optOut, retryAfterMs };
     if (reason === 'recipient' || optOut || wasUncertain) break;
@@ -61,6 +63,7 @@ export async function dispatch(
     dispatches,
     // The text may still arrive, and then the code works.
     state: dispatches.some(({ reason }) => reason === 'uncertain') ? 'unknown' : 'failed',
+    noReports: true,
     failure: failure ?? { reason: 'unavailable', optOut: false, retryAfterMs: undefined },
   };
 }

@@ -57,7 +57,7 @@ async function recoverOne(
   await settle(
     context,
     message,
-    { dispatches, state: 'failed' },
+    { dispatches, state: 'failed', noReports: true },
     refuse('delivery-failed', 'The message was not sent in time.'),
   );
 }

@@ -8,7 +8,7 @@ import { ORPHANED_AFTER_MS } from './dispatch.ts';
 import { idempotencyOf, refuseAddress, refuseRoute, routeFor, sendBuckets, toRefusal } from './request.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
 import { DEFAULT_APP, digestsOf, newMessage } from './start-verification.ts';
-import { composeCodeText } from './texts.ts';
+import { measureCodeText } from './texts.ts';
 
 export type ResendRequest = {
   readonly app?: string;
@@ -36,13 +36,8 @@ export async function resendVerification(context: ServiceContext, request: Resen
     const now = context.now();
     const { idempotencyKey, app: _, ...body } = request;
     const code = app.resend === 'replace' ? nextCode(context, verification) : undefined;
-    const text = composeCodeText(
-      app,
-      verification.locale,
-      '0'.repeat(verification.codeLength),
-      verification.expiresAt - now,
-    );
-    const message = { ...newMessage(context, verification, text, now, idempotencyKey), channel };
+    const measure = measureCodeText(app, verification.locale, verification.codeLength, verification.expiresAt - now);
+    const message = { ...newMessage(context, verification, measure, now, idempotencyKey), channel };
     const outcome = await context.store.resend({
       now,
       app: app.id,

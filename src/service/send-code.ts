@@ -27,15 +27,16 @@ type CodeToSend = {
   readonly verification: Verification;
   /** as the store was given it; what the store changed in it is what `verification` says */
   readonly message: Message;
+  /** the verification's code, where it was derived just now */
+  readonly code?: string;
 };
 
 /** Hands the code of a stored verification over, stores what became of it, and answers. */
 export async function sendCode(
   context: ServiceContext,
-  { app, route, verification, message }: CodeToSend,
+  { app, route, verification, message, code = codeOf(context, verification) }: CodeToSend,
 ): Promise<SendAnswer> {
-  const code = codeOf(context, verification);
-  const { text } = composeCodeText(app, message.locale, code, verification.expiresAt - context.now());
+  const text = composeCodeText(app, message.locale, code, verification.expiresAt - context.now());
   const stored: Message = {
     ...message,
     verificationId: verification.id,
@@ -55,7 +56,7 @@ export async function sendCode(
 export async function settle(
   context: ServiceContext,
   { id, app, idempotencyKey }: Message,
-  { dispatches, state }: Pick<DispatchResult, 'dispatches' | 'state'>,
+  { dispatches, state, noReports }: Pick<DispatchResult, 'dispatches' | 'state' | 'noReports'>,
   answer: object,
 ): Promise<void> {
   await context.store.recordDispatch({
@@ -63,6 +64,7 @@ export async function settle(
     messageId: id,
     dispatches,
     state,
+    ...(noReports ? { noReports } : {}),
     answer: idempotencyKey === undefined ? undefined : { app, key: idempotencyKey, text: JSON.stringify(answer) },
   });
 }

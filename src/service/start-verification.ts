@@ -19,7 +19,7 @@ import {
   toRefusal,
 } from './request.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
-import { composeCodeText, localeFor } from './texts.ts';
+import { localeFor, measureCodeText } from './texts.ts';
 
 export type StartRequest = {
   /** the app that asks; `default` unless told otherwise */
@@ -73,8 +73,8 @@ export async function startVerification(context: ServiceContext, request: StartR
   };
   const locale = localeFor(app, request.locale, number.country);
   const { verification, code } = newVerification(context, app, slot, number, channel, locale, request.metadata, now);
-  const text = composeCodeText(app, locale, code, app.codeTtlMs);
-  const message = newMessage(context, verification, text, now, idempotencyKey);
+  const measure = measureCodeText(app, locale, app.codeLength, app.codeTtlMs);
+  const message = newMessage(context, verification, measure, now, idempotencyKey);
   const outcome = await context.store.start({
     now,
     verification,
@@ -87,7 +87,8 @@ export async function startVerification(context: ServiceContext, request: StartR
   });
   if (outcome.kind === 'replayed') return awaitSendAnswer(context, app.id, idempotencyKey ?? '', outcome.answer);
   if (outcome.kind !== 'started') return toRefusal(outcome);
-  return sendCode(context, { app, route, verification: outcome.verification, message });
+  const stored = outcome.verification;
+  return sendCode(context, { app, route, verification: stored, message, ...(stored.id === verification.id ? { code } : {}) });
 }
 
 function newVerification(

@@ -3,16 +3,16 @@ import type { CountryCode } from '../domain/phone-number.ts';
 import { chooseLocale, defaultTexts, localeOfCountry } from '../domain/texts.ts';
 import type { App } from './app.ts';
 
-export type ComposedText = { readonly text: string; readonly encoding: 'GSM-7' | 'UCS-2'; readonly segments: number };
-
-type Measure = Omit<ComposedText, 'text'>;
+/** What a text costs on its way: the same for every code of that length. */
+export type TextCost = { readonly encoding: 'GSM-7' | 'UCS-2'; readonly segments: number };
 
 /** What is the same for every code of an app: looked up once for each locale. */
 type PreparedTexts = {
   readonly locales: readonly string[];
   readonly templates: ReadonlyMap<string, string>;
-  /** by locale and minutes: digits change neither the encoding nor the length */
-  readonly measures: Map<string, Measure>;
+  readonly brand: string;
+  /** by locale, code length and minutes */
+  readonly costs: Map<string, TextCost>;
 };
 
 const prepared = new WeakMap<App, PreparedTexts>();
@@ -22,7 +22,7 @@ function textsOf(app: App): PreparedTexts {
   if (known !== undefined) return known;
   const templates = new Map(Object.entries({ ...defaultTexts, ...Object.fromEntries(app.texts) }));
   for (const [locale, template] of templates) templates.set(locale, normalizeText(template));
-  const texts = { locales: [...templates.keys()], templates, measures: new Map<string, Measure>() };
+  const texts = { locales: [...templates.keys()], templates, brand: normalizeText(app.brand), costs: new Map<string, TextCost>() };
   prepared.set(app, texts);
   return texts;
 }
@@ -34,17 +34,23 @@ export function localeFor(app: App, wanted: string | undefined, country: Country
 }
 
 /** @param lifeMs what is left of the code's life; the text says it in whole minutes, at least one */
-export function composeCodeText(app: App, locale: string, code: string, lifeMs: number): ComposedText {
-  const { templates, measures } = textsOf(app);
-  const minutes = Math.max(1, Math.ceil(lifeMs / 60_000));
-  const template = templates.get(locale) ?? defaultTexts.en;
-  const text = renderText(template, { brand: normalizeText(app.brand), code, minutes });
-  const key = `${locale} ${minutes}`;
-  let measure = measures.get(key);
-  if (measure === undefined) {
-    const { encoding, segments } = measureText(text);
-    measure = { encoding, segments };
-    measures.set(key, measure);
+export function composeCodeText(app: App, locale: string, code: string, lifeMs: number): string {
+  const { templates, brand } = textsOf(app);
+  return renderText(templates.get(locale) ?? defaultTexts.en, { brand, code, minutes: minutesOf(lifeMs) });
+}
+
+export function measureCodeText(app: App, locale: string, codeLength: number, lifeMs: number): TextCost {
+  const { costs } = textsOf(app);
+  const key = `${locale} ${codeLength} ${minutesOf(lifeMs)}`;
+  let cost = costs.get(key);
+  if (cost === undefined) {
+    const { encoding, segments } = measureText(composeCodeText(app, locale, '0'.repeat(codeLength), lifeMs));
+    cost = { encoding, segments };
+    costs.set(key, cost);
   }
-  return { text, ...measure };
+  return cost;
+}
+
+function minutesOf(lifeMs: number): number {
+  return Math.max(1, Math.ceil(lifeMs / 60_000));
 }

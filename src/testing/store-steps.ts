@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { GuessLane, GuessPolicy } from '../domain/guess-budget.ts';
 import { makeId } from '../domain/id.ts';
 import type { Dispatch, Message } from '../domain/message.ts';
@@ -11,7 +11,6 @@ import type {
   MessageStep,
   ResendOutcome,
   ResendStep,
-  SendRefusal,
   StartStep,
   Store,
 } from '../domain/store.ts';
@@ -43,10 +42,10 @@ export function phone(index: number): PhoneNumber {
 
 let made = 0;
 
-/** Unlike any other id, and time-ordered as ids are: those made later in one millisecond sort above. */
+/** Unlike any other id, also of another process; those made later in one millisecond sort above. */
 export function newId(prefix: 'ver' | 'msg' | 'key', at = T0): string {
   made += 1;
-  const random = Buffer.alloc(10);
+  const random = randomBytes(10);
   random.writeUInt32BE(made, 0);
   return makeId(prefix, at, random);
 }
@@ -257,8 +256,4 @@ export function tally(outcomes: readonly { readonly kind: string }[]): Record<st
   const counts: Record<string, number> = {};
   for (const { kind } of outcomes) counts[kind] = (counts[kind] ?? 0) + 1;
   return counts;
-}
-
-export function isRefusal(outcome: { readonly kind: string }): outcome is SendRefusal {
-  return ['limited', 'locked', 'replayed', 'conflict'].includes(outcome.kind);
 }

@@ -64,7 +64,8 @@ export function messageRoutes({ messages }: Countersign): FastifyPluginAsyncType
         const answer = await messages.list({
           app: request.app,
           limit: size,
-          ...(to === undefined ? {} : { to }),
+          // An unescaped `+` of a query arrives as a space.
+          ...(to === undefined ? {} : { to: to.replace(/^ (?=\d)/, '+') }),
           ...(before === undefined ? {} : { before }),
         });
         if (answer.kind === 'refused') return sendProblem(reply, answer);
@@ -93,7 +94,7 @@ export function messageRoutes({ messages }: Countersign): FastifyPluginAsyncType
 }
 
 /** What is undefined here is left out by the serializer, which the type of an optional field cannot say. */
-function toBody({ verificationId, createdAt, dispatches, ...same }: MessageView): Static<typeof MessageBody> {
+export function toBody({ verificationId, createdAt, dispatches, ...same }: MessageView): Static<typeof MessageBody> {
   return {
     ...same,
     verification_id: verificationId,

@@ -17,6 +17,7 @@ export function reportRoutes({ countersign, config, reportSecretOf }: Composed):
       {
         schema: {
           tags: ['reports'],
+          security: [],
           operationId: 'takeReport',
           summary: "A provider's delivery report",
           params: Type.Object({ provider: Type.String({ maxLength: 64 }), secret: Type.String({ maxLength: 128 }) }),
@@ -35,7 +36,10 @@ export function reportRoutes({ countersign, config, reportSecretOf }: Composed):
         if (answer.kind === 'recorded') return reply.code(204).send(null);
         return answer.why === 'unknown'
           ? unknown()
-          : sendProblem(reply, refuse('token-invalid', 'The report is not signed as this provider signs.'));
+          : sendProblem(
+              reply,
+              refuse('report-refused', 'The report is not signed, or not worded, as this provider does it.'),
+            );
       },
     );
   };

@@ -185,19 +185,22 @@ function sendStarted(reply: FastifyReply, answer: SendAnswer, status = 201): Fas
 }
 
 /** What is undefined here is left out by the serializer, which the type of an optional field cannot say. */
-function toBody({
-  createdAt,
-  expiresAt,
-  resendAt,
-  attemptsLeft,
-  ...same
-}: VerificationView): Static<typeof VerificationBody> {
+export function toBody(view: VerificationView): Static<typeof VerificationBody> {
   return {
-    ...same,
-    created_at: new Date(createdAt).toISOString(),
-    expires_at: new Date(expiresAt).toISOString(),
-    resend_at: new Date(resendAt).toISOString(),
-    attempts_left: attemptsLeft,
+    id: view.id,
+    status: view.status,
+    to: view.to,
+    country: view.country,
+    channel: view.channel,
+    locale: view.locale,
+    purpose: view.purpose,
+    subject: view.subject,
+    created_at: new Date(view.createdAt).toISOString(),
+    expires_at: new Date(view.expiresAt).toISOString(),
+    resend_at: new Date(view.resendAt).toISOString(),
+    attempts_left: view.attemptsLeft,
+    sends: view.sends,
+    metadata: view.metadata,
   } as Static<typeof VerificationBody>;
 }
 

@@ -11,7 +11,7 @@ export type NumberRow = {
   readonly number: PhoneNumber;
   starts: EventLog;
   guesses: Partial<Record<GuessLane, Guesses>>;
-  /** `purpose lane` → id of the verification that was started last */
+  /** `lane purpose` → id of the verification that was started last */
   live: Record<string, string>;
 };
 
@@ -68,19 +68,19 @@ export class Counters {
   take(app: string, buckets: readonly Bucket[], number: NumberRow | undefined, now: number): TakeAllOutcome {
     const taken: { key: string; log: EventLog; rules: readonly LimitRule[] }[] = [];
     let starts: EventLog | undefined;
+    let refusal: (TakeAllOutcome & { kind: 'limited' }) | undefined;
     for (const { scope, value, rules } of buckets) {
-      if (scope === 'number' && number !== undefined) {
-        const outcome = takeFrom(number.starts, rules, now);
-        if (outcome.kind === 'refused') return { kind: 'limited', scope, retryAfterMs: outcome.retryAfterMs };
-        starts = outcome.log;
-      } else {
-        const key = `${app} ${scope} ${value}`;
-        const outcome = takeFrom(this.#readBucket(key).log, rules, now);
-        if (outcome.kind === 'refused') return { kind: 'limited', scope, retryAfterMs: outcome.retryAfterMs };
-        taken.push({ key, log: outcome.log, rules });
-      }
+      const ofNumber = scope === 'number' ? number : undefined;
+      const key = `${app} ${scope} ${value}`;
+      const outcome = takeFrom(ofNumber?.starts ?? this.#readBucket(key).log, rules, now);
+      if (outcome.kind === 'refused') {
+        // The longest wait of all: whoever comes back after a shorter one is refused again.
+        const { retryAfterMs } = outcome;
+        if (retryAfterMs > (refusal?.retryAfterMs ?? 0)) refusal = { kind: 'limited', scope, retryAfterMs };
+      } else if (ofNumber !== undefined) starts = outcome.log;
+      else taken.push({ key, log: outcome.log, rules });
     }
-    return {
+    return refusal ?? {
       kind: 'taken',
       save: () => {
         if (number !== undefined && starts !== undefined) number.starts = starts;

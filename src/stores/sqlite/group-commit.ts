@@ -9,23 +9,37 @@ type Step = {
 };
 
 /**
- * The steps that arrive in one turn of the event loop share one transaction, and so one wait for the disk. Nobody
- * waits for a timer: a lone step commits in the turn in which it came.
+ * The steps that arrive in one turn of the event loop share one transaction, and nobody waits for a timer.
+ *
+ * A step is acknowledged when it is on the disk. SQLite's own way (`synchronous = FULL`) would hold the only thread
+ * still for each wait; so it runs as NORMAL, which writes the log at each commit and waits for nothing, and the wait
+ * for the log (fdatasync) happens here, in the background, before anybody is answered. After a crash SQLite finds
+ * every transaction up to the last whole one in the log: all that was acknowledged, and perhaps more.
  */
 export class GroupCommit {
   readonly #database: DatabaseSync;
+  readonly #sync: (done: (error: unknown) => void) => void;
   readonly #begin: StatementSync;
   readonly #commitAll: StatementSync;
   readonly #hooks: { readonly beforeCommit: () => void; readonly afterEnd: () => void };
   #steps: Step[] = [];
-  #scheduled = false;
-  #closed = false;
+  #isScheduled = false;
+  /** commits that are not known to be on the disk yet */
+  #syncing = 0;
+  #isClosed = false;
+  #whenIdle: (() => void) | undefined;
 
   /**
+   * @param sync calls back when everything committed so far is on the disk, or with the reason why it may not be
    * @param hooks `beforeCommit` writes what the steps held back; `afterEnd` forgets it, committed or not
    */
-  constructor(database: DatabaseSync, hooks: { beforeCommit: () => void; afterEnd: () => void }) {
+  constructor(
+    database: DatabaseSync,
+    sync: (done: (error: unknown) => void) => void,
+    hooks: { beforeCommit: () => void; afterEnd: () => void },
+  ) {
     this.#database = database;
+    this.#sync = sync;
     this.#begin = database.prepare('BEGIN IMMEDIATE');
     this.#commitAll = database.prepare('COMMIT');
     this.#hooks = hooks;
@@ -37,18 +51,19 @@ export class GroupCommit {
    * @throws CountersignError `store-unavailable`; nothing of the step is stored then
    */
   run<Result>(work: () => Result): Promise<Result> {
-    if (this.#closed) return Promise.reject(new CountersignError('store-unavailable', 'The database is closed.'));
+    if (this.#isClosed) return Promise.reject(new CountersignError('store-unavailable', 'The database is closed.'));
     return new Promise<Result>((resolve, reject) => {
       this.#steps.push({ work, resolve, reject });
-      if (this.#scheduled) return;
-      this.#scheduled = true;
-      setImmediate(() => this.flush());
+      // While the disk is waited for, steps gather: they would have to wait for the next time anyway, and a
+      // transaction of many costs hardly more than one of few.
+      if (this.#isScheduled || this.#syncing > 0) return;
+      this.#isScheduled = true;
+      setImmediate(() => this.#flush());
     });
   }
 
-  /** Commits what is waiting, now. */
-  flush(): void {
-    this.#scheduled = false;
+  #flush(): void {
+    this.#isScheduled = false;
     const steps = this.#steps;
     if (steps.length === 0) return;
     this.#steps = [];
@@ -66,9 +81,15 @@ export class GroupCommit {
     }
   }
 
-  close(): void {
-    this.flush();
-    this.#closed = true;
+  /** Commits what is waiting, and resolves when all of it is on the disk and acknowledged. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#flush();
+    if (this.#syncing > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
   }
 
   #commit(steps: readonly Step[]): { during: 'a step' | 'lock or disk'; error: unknown } | undefined {
@@ -89,18 +110,33 @@ export class GroupCommit {
     } finally {
       this.#hooks.afterEnd();
     }
-    for (const [index, step] of steps.entries()) step.resolve(results[index] as never);
+    this.#acknowledge(steps, results);
     return undefined;
+  }
+
+  #acknowledge(steps: readonly Step[], results: readonly unknown[]): void {
+    this.#syncing += 1;
+    this.#sync((error) => {
+      this.#syncing -= 1;
+      // First, so that the disk is at work again while the answers are written.
+      if (this.#syncing === 0) this.#flush();
+      const failure = error == null ? undefined : asStoreError(error);
+      for (const [index, step] of steps.entries()) {
+        if (failure === undefined) step.resolve(results[index] as never);
+        else step.reject(failure);
+      }
+      if (this.#syncing === 0) this.#whenIdle?.();
+    });
   }
 }
 
 /** What SQLite says becomes a clear answer; a bug in a step stays a bug. */
-function asStoreError(error: unknown): unknown {
-  const isSqlite = error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR';
-  if (!isSqlite) return error;
+export function asStoreError(error: unknown, wanted: 'read' | 'written' = 'written'): unknown {
+  const { code, syscall } = error as Partial<NodeJS.ErrnoException>;
+  if (code !== 'ERR_SQLITE_ERROR' && syscall !== 'fdatasync') return error;
   return new CountersignError(
     'store-unavailable',
-    `The database cannot be written just now (${reasonOf(error)}). Is there room on the disk, and may this user write to it?`,
+    `The database cannot be ${wanted} just now (${reasonOf(error)}). Is there room on the disk, and may this user write to it?`,
     { cause: error },
   );
 }

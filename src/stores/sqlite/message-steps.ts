@@ -5,7 +5,7 @@ import type { DeliveryReport, DeliveryState } from '../../domain/provider.ts';
 import type { DispatchStep, Idempotency, MessageStep, SendRefusal, Store } from '../../domain/store.ts';
 import type { Verification } from '../../domain/verification.ts';
 import type { Counters } from './counters.ts';
-import { integer, messageColumns, messageParameters, placeholders, text, toDispatch, toMessage } from './rows.ts';
+import { dispatchesToText, integer, messageColumns, messageParameters, placeholders, text, toMessage } from './rows.ts';
 
 /** Messages, their dispatches, and the idempotency keys of the requests that made them. Writes run inside a transaction. */
 export class MessageSteps {
@@ -15,12 +15,10 @@ export class MessageSteps {
   readonly #list: StatementSync;
   readonly #settle: StatementSync;
   readonly #claim: StatementSync;
-  readonly #insertDispatch: StatementSync;
-  readonly #lastPosition: StatementSync;
-  readonly #selectDispatches: StatementSync;
-  readonly #findDispatch: StatementSync;
-  readonly #updateDispatch: StatementSync;
-  readonly #updateState: StatementSync;
+  readonly #putProviderMessage: StatementSync;
+  readonly #findMessage: StatementSync;
+  readonly #update: StatementSync;
+  readonly #selectEarlyReport: StatementSync;
   readonly #putEarlyReport: StatementSync;
   readonly #takeEarlyReport: StatementSync;
   readonly #selectKey: StatementSync;
@@ -35,26 +33,27 @@ export class MessageSteps {
       `SELECT ${messageColumns} FROM message
        WHERE app = ?1 AND id < ?2 AND (?3 IS NULL OR number = ?3) ORDER BY id DESC LIMIT ?4`,
     );
-    this.#settle = database.prepare('UPDATE message SET state = ?, orphaned_at = NULL WHERE id = ?');
+    this.#settle = database.prepare(
+      `UPDATE message SET state = ?1, orphaned_at = NULL,
+         dispatches = CASE WHEN dispatches = '' OR ?2 = '' THEN dispatches || ?2 ELSE dispatches || ',' || ?2 END
+       WHERE id = ?3`,
+    );
     this.#claim = database.prepare(
       `UPDATE message SET orphaned_at = ?2
        WHERE id IN (SELECT id FROM message WHERE orphaned_at <= ?1 ORDER BY orphaned_at LIMIT ?3)
        RETURNING ${messageColumns}`,
     );
-    this.#insertDispatch = database.prepare(
-      `INSERT INTO dispatch (message_id, position, provider, state, provider_message_id, reason, error_code, at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    this.#putProviderMessage = database.prepare(
+      'INSERT OR REPLACE INTO provider_message (provider, provider_message_id, message_id) VALUES (?, ?, ?)',
     );
-    this.#lastPosition = database.prepare('SELECT max(position) AS position FROM dispatch WHERE message_id = ?');
-    this.#selectDispatches = database.prepare('SELECT * FROM dispatch WHERE message_id = ? ORDER BY position');
-    this.#findDispatch = database.prepare(
-      'SELECT message_id, position, state FROM dispatch WHERE provider = ? AND provider_message_id = ?',
+    this.#findMessage = database.prepare(
+      `SELECT m.* FROM provider_message p JOIN message m ON m.id = p.message_id
+       WHERE p.provider = ? AND p.provider_message_id = ?`,
     );
-    this.#updateDispatch = database.prepare(
-      `UPDATE dispatch SET state = ?, reason = coalesce(?, reason), error_code = coalesce(?, error_code)
-       WHERE message_id = ? AND position = ?`,
+    this.#update = database.prepare('UPDATE message SET state = ?, dispatches = ? WHERE id = ?');
+    this.#selectEarlyReport = database.prepare(
+      'SELECT state FROM early_report WHERE provider = ? AND provider_message_id = ?',
     );
-    this.#updateState = database.prepare('UPDATE message SET state = ? WHERE id = ?');
     this.#putEarlyReport = database.prepare(
       `INSERT OR REPLACE INTO early_report (provider, provider_message_id, state, reason, error_code, at)
        VALUES (?, ?, ?, ?, ?, ?)`,
@@ -62,9 +61,9 @@ export class MessageSteps {
     this.#takeEarlyReport = database.prepare(
       'DELETE FROM early_report WHERE provider = ? AND provider_message_id = ? RETURNING state, reason, error_code',
     );
-    this.#selectKey = database.prepare('SELECT fingerprint, answer FROM idempotency WHERE app = ? AND key = ?');
+    this.#selectKey = database.prepare('SELECT fingerprint, answer, expires_at FROM idempotency WHERE app = ? AND key = ?');
     this.#insertKey = database.prepare(
-      'INSERT INTO idempotency (app, key, fingerprint, answer, expires_at) VALUES (?, ?, ?, NULL, ?)',
+      'INSERT OR REPLACE INTO idempotency (app, key, fingerprint, answer, expires_at) VALUES (?, ?, ?, NULL, ?)',
     );
     this.#setAnswer = database.prepare('UPDATE idempotency SET answer = ? WHERE app = ? AND key = ?');
   }
@@ -73,10 +72,12 @@ export class MessageSteps {
   repeatedRequest(
     app: string,
     idempotency: Idempotency | undefined,
+    now: number,
   ): (SendRefusal & { kind: 'replayed' | 'conflict' }) | undefined {
     if (idempotency === undefined) return undefined;
     const row = this.#selectKey.get(app, idempotency.key);
-    if (row === undefined) return undefined;
+    // An expired key may lie there until the next sweep.
+    if (row === undefined || integer(row['expires_at']) <= now) return undefined;
     if (row['fingerprint'] !== idempotency.fingerprint) return { kind: 'conflict' };
     return { kind: 'replayed', answer: row['answer'] === null ? undefined : text(row['answer']) };
   }
@@ -108,7 +109,7 @@ export class MessageSteps {
 
   add(step: MessageStep): Awaited<ReturnType<Store['addMessage']>> {
     const { app } = step.message;
-    const repeated = this.repeatedRequest(app, step.idempotency);
+    const repeated = this.repeatedRequest(app, step.idempotency, step.now);
     if (repeated !== undefined) return repeated;
     const taken = this.#counters.take(app, step.buckets, undefined, step.now);
     if (taken.kind === 'limited') return taken;
@@ -119,72 +120,63 @@ export class MessageSteps {
   }
 
   recordDispatch(step: DispatchStep): void {
-    let state = step.state;
-    let position = this.#nextPosition(step);
-    for (const dispatch of step.dispatches) {
-      const settled = this.#withEarlyReport(dispatch);
-      // The message's state is its last dispatch's.
-      if (settled !== dispatch) state = settled.state;
-      this.#insertDispatch.run(
-        step.messageId,
-        position,
-        settled.provider,
-        settled.state,
-        settled.providerMessageId ?? null,
-        settled.reason ?? null,
-        settled.errorCode ?? null,
-        settled.at,
-      );
-      position += 1;
+    const dispatches = step.noReports === true ? step.dispatches : step.dispatches.map((each) => this.#withEarlyReport(each));
+    const last = dispatches.at(-1);
+    // The message's state is its last dispatch's.
+    const state = last !== undefined && last !== step.dispatches.at(-1) ? last.state : step.state;
+    this.#settle.run(state, dispatchesToText(dispatches), step.messageId);
+    if (step.noReports !== true) {
+      for (const { provider, providerMessageId } of dispatches) {
+        if (providerMessageId !== undefined) this.#putProviderMessage.run(provider, providerMessageId, step.messageId);
+      }
     }
-    this.#settle.run(state, step.messageId);
     if (step.answer !== undefined) this.#setAnswer.run(step.answer.text, step.answer.app, step.answer.key);
   }
 
   recordReport(provider: string, report: DeliveryReport, now: number): boolean {
-    const row = this.#findDispatch.get(provider, report.providerMessageId);
+    const row = this.#findMessage.get(provider, report.providerMessageId);
     if (row === undefined) {
-      this.#putEarlyReport.run(
-        provider,
-        report.providerMessageId,
-        report.state,
-        report.reason ?? null,
-        report.code ?? null,
-        now,
-      );
+      this.#keepEarlyReport(provider, report, now);
       return false;
     }
-    if (!isForward(text(row['state']) as DeliveryState, report.state)) return false;
-    const messageId = text(row['message_id']);
-    const position = integer(row['position']);
-    this.#updateDispatch.run(report.state, report.reason ?? null, report.code ?? null, messageId, position);
-    if (this.#lastPosition.get(messageId)?.['position'] === position) this.#updateState.run(report.state, messageId);
+    const { id, state, dispatches } = toMessage(row);
+    const index = dispatches.findIndex(
+      (each) => each.provider === provider && each.providerMessageId === report.providerMessageId,
+    );
+    const dispatch = dispatches[index];
+    if (dispatch === undefined || !isForward(dispatch.state, report.state)) return false;
+    const reported: Dispatch = {
+      ...dispatch,
+      state: report.state,
+      reason: report.reason ?? dispatch.reason,
+      errorCode: report.code ?? dispatch.errorCode,
+    };
+    const isLast = index === dispatches.length - 1;
+    this.#update.run(isLast ? report.state : state, dispatchesToText(dispatches.with(index, reported)), id);
     return true;
   }
 
   get(app: string, id: string): Message | undefined {
     const row = this.#select.get(id);
-    return row === undefined || row['app'] !== app ? undefined : toMessage(row, this.#dispatchesOf(id));
+    return row === undefined || row['app'] !== app ? undefined : toMessage(row);
   }
 
   list(app: string, query: { limit: number; before?: string; number?: PhoneNumber }): readonly Message[] {
     // '~' sorts after every character of an id.
     const rows = this.#list.all(app, query.before ?? '~', query.number ?? null, query.limit);
-    return rows.map((row) => toMessage(row, this.#dispatchesOf(text(row['id']))));
+    return rows.map(toMessage);
   }
 
   claimOrphans(now: number, orphanedAt: number, limit: number): readonly Message[] {
     const rows = this.#claim.all(now, orphanedAt, limit);
-    return rows.map((row) => toMessage(row, this.#dispatchesOf(text(row['id']))));
+    return rows.map(toMessage);
   }
 
-  #dispatchesOf(messageId: string): Dispatch[] {
-    return this.#selectDispatches.all(messageId).map(toDispatch);
-  }
-
-  #nextPosition(step: DispatchStep): number {
-    const last = this.#lastPosition.get(step.messageId)?.['position'];
-    return typeof last === 'number' ? last + 1 : 0;
+  #keepEarlyReport(provider: string, { providerMessageId, state, reason, code }: DeliveryReport, now: number): void {
+    // Early ones come out of order as well: of several the furthest is kept.
+    const known = this.#selectEarlyReport.get(provider, providerMessageId);
+    if (known !== undefined && !isForward(text(known['state']) as DeliveryState, state)) return;
+    this.#putEarlyReport.run(provider, providerMessageId, state, reason ?? null, code ?? null, now);
   }
 
   #withEarlyReport(dispatch: Dispatch): Dispatch {

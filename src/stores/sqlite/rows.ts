@@ -2,7 +2,7 @@ import type { SQLOutputValue } from 'node:sqlite';
 import type { GuessLane } from '../../domain/guess-budget.ts';
 import type { Dispatch, Message, MessageState } from '../../domain/message.ts';
 import type { CountryCode, PhoneNumber } from '../../domain/phone-number.ts';
-import type { Channel, DeliveryState } from '../../domain/provider.ts';
+import type { Channel } from '../../domain/provider.ts';
 import type { Verification, VerificationState } from '../../domain/verification.ts';
 
 export type Row = Record<string, SQLOutputValue>;
@@ -74,7 +74,7 @@ export function toVerification(row: Row): Verification {
 }
 
 export const messageColumns = `id, app, verification_id, number, country, channel, locale, encoding, segments,
-  sealed_text, code_number, idempotency_key, state, created_at, valid_until, orphaned_at`;
+  sealed_text, code_number, idempotency_key, state, created_at, valid_until, orphaned_at, dispatches`;
 
 export function messageParameters(message: Message, orphanedAt: number) {
   return [
@@ -94,10 +94,11 @@ export function messageParameters(message: Message, orphanedAt: number) {
     message.createdAt,
     message.validUntil,
     orphanedAt,
+    dispatchesToText(message.dispatches),
   ] as const;
 }
 
-export function toMessage(row: Row, dispatches: readonly Dispatch[]): Message {
+export function toMessage(row: Row): Message {
   return {
     id: text(row['id']),
     app: text(row['app']),
@@ -114,19 +115,19 @@ export function toMessage(row: Row, dispatches: readonly Dispatch[]): Message {
     state: text(row['state']) as MessageState,
     createdAt: integer(row['created_at']),
     validUntil: integer(row['valid_until']),
-    dispatches,
+    dispatches: toDispatches(text(row['dispatches'])),
   };
 }
 
-export function toDispatch(row: Row): Dispatch {
-  return {
-    provider: text(row['provider']),
-    state: text(row['state']) as DeliveryState,
-    providerMessageId: optionalText(row['provider_message_id']),
-    reason: optionalText(row['reason']) as Dispatch['reason'],
-    errorCode: optionalText(row['error_code']),
-    at: integer(row['at']),
-  };
+/** JSON objects with commas between them and no brackets around, so that further ones can be put behind. */
+export function dispatchesToText(dispatches: readonly Dispatch[]): string {
+  return dispatches.map((dispatch) => JSON.stringify(dispatch)).join(',');
+}
+
+function toDispatches(list: string): Dispatch[] {
+  const kept = JSON.parse(`[${list}]`) as Partial<Dispatch>[];
+  // JSON leaves out what is undefined.
+  return kept.map((each) => ({ providerMessageId: undefined, reason: undefined, errorCode: undefined, ...each }) as Dispatch);
 }
 
 /** `?, ?, ?` for a list of columns. */

@@ -1,9 +1,11 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { firstIdAt } from '../../domain/id.ts';
+import { CountersignError } from '../../domain/problem.ts';
 import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
 import { Counters } from './counters.ts';
 import { openDatabase } from './database.ts';
-import { GroupCommit } from './group-commit.ts';
+import { asStoreError, GroupCommit } from './group-commit.ts';
+import { type LogFile, openLogFile } from './log-file.ts';
 import { MessageSteps } from './message-steps.ts';
 import { integer, type Row, text } from './rows.ts';
 import { Sweeper } from './sweeper.ts';
@@ -15,11 +17,12 @@ import { VerificationSteps } from './verification-steps.ts';
  * @throws CountersignError `store-unavailable` or `store-incompatible`
  */
 export function openSqliteStore(file: string): Store {
-  return new SqliteStore(openDatabase(file));
+  return new SqliteStore(openDatabase(file), openLogFile(file));
 }
 
 class SqliteStore implements Store {
   readonly #database: DatabaseSync;
+  readonly #log: LogFile;
   readonly #commits: GroupCommit;
   readonly #verifications: VerificationSteps;
   readonly #messages: MessageSteps;
@@ -36,13 +39,14 @@ class SqliteStore implements Store {
     StatementSync
   >;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, log: LogFile) {
     this.#database = database;
+    this.#log = log;
     const counters = new Counters(database);
     this.#messages = new MessageSteps(database, counters);
     this.#verifications = new VerificationSteps(database, counters, this.#messages);
     this.#sweeper = new Sweeper(database);
-    this.#commits = new GroupCommit(database, {
+    this.#commits = new GroupCommit(database, log.sync, {
       beforeCommit: () => counters.writeBack(),
       afterEnd: () => counters.forget(),
     });
@@ -68,15 +72,15 @@ class SqliteStore implements Store {
   resend: Store['resend'] = (step) => this.#commits.run(() => this.#verifications.resend(step));
   check: Store['check'] = (step) => this.#commits.run(() => this.#verifications.check(step));
   cancel: Store['cancel'] = (app, id, now) => this.#commits.run(() => this.#verifications.cancel(app, id, now));
-  getVerification: Store['getVerification'] = async (app, id) => this.#verifications.get(app, id);
+  getVerification: Store['getVerification'] = (app, id) => this.#read(() => this.#verifications.get(app, id));
 
   addMessage: Store['addMessage'] = (step) => this.#commits.run(() => this.#messages.add(step));
   recordDispatch: Store['recordDispatch'] = (step) => this.#commits.run(() => this.#messages.recordDispatch(step));
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
-  getMessage: Store['getMessage'] = async (app, id) => this.#messages.get(app, id);
-  listMessages: Store['listMessages'] = async (app, query) => this.#messages.list(app, query);
-  getAnswer: Store['getAnswer'] = async (app, key) => this.#messages.answerOf(app, key);
+  getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));
+  listMessages: Store['listMessages'] = (app, query) => this.#read(() => this.#messages.list(app, query));
+  getAnswer: Store['getAnswer'] = (app, key) => this.#read(() => this.#messages.answerOf(app, key));
   claimOrphans: Store['claimOrphans'] = (now, orphanedAt, limit) =>
     this.#commits.run(() =>
       this.#messages.claimOrphans(now, orphanedAt, limit).map((message) => ({
@@ -92,14 +96,15 @@ class SqliteStore implements Store {
     this.#commits.run(() => {
       this.#statements.addApiKey.run(key.id, key.app, key.name, key.hash, key.createdAt);
     });
-  findApiKey: Store['findApiKey'] = async (hash) => {
-    const row = this.#statements.findApiKey.get(hash);
-    return row === undefined ? undefined : toApiKey(row);
-  };
-  listApiKeys: Store['listApiKeys'] = async () => this.#statements.listApiKeys.all().map(toApiKey);
+  findApiKey: Store['findApiKey'] = (hash) =>
+    this.#read(() => {
+      const row = this.#statements.findApiKey.get(hash);
+      return row === undefined ? undefined : toApiKey(row);
+    });
+  listApiKeys: Store['listApiKeys'] = () => this.#read(() => this.#statements.listApiKeys.all().map(toApiKey));
   revokeApiKey: Store['revokeApiKey'] = (id, now) =>
     this.#commits.run(() => this.#statements.revokeApiKey.run(now, id).changes === 1);
-  listSigningKeys: Store['listSigningKeys'] = async () => this.#statements.listSigningKeys.all().map(toSigningKey);
+  listSigningKeys: Store['listSigningKeys'] = () => this.#read(() => this.#statements.listSigningKeys.all().map(toSigningKey));
   addSigningKey: Store['addSigningKey'] = (key, onlyFirst) =>
     this.#commits.run(() => {
       const insert = onlyFirst ? this.#statements.addFirstSigningKey : this.#statements.addSigningKey;
@@ -113,8 +118,19 @@ class SqliteStore implements Store {
       this.#statements.probe.run(now);
     });
 
+  /** Reads see what is committed, and wait for nobody. */
+  async #read<Result>(work: () => Result): Promise<Result> {
+    if (!this.#database.isOpen) throw new CountersignError('store-unavailable', 'The database is closed.');
+    try {
+      return work();
+    } catch (error) {
+      throw asStoreError(error, 'read');
+    }
+  }
+
   async close(): Promise<void> {
-    this.#commits.close();
+    await this.#commits.close();
+    this.#log.close();
     if (this.#database.isOpen) this.#database.close();
   }
 }

@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { Guesses } from '../../domain/guess-budget.ts';
+import { firstIdAt } from '../../domain/id.ts';
 import type { EventLog } from '../../domain/rate-limit.ts';
 import { type Row, text } from './rows.ts';
 
@@ -15,7 +16,7 @@ export class Sweeper {
   readonly #scan: readonly {
     select: StatementSync;
     remove: StatementSync;
-    isIdle: (row: Row, now: number) => boolean;
+    isIdle: (row: Row, now: number, messagesBefore: string) => boolean;
     at: string[];
   }[];
 
@@ -28,7 +29,6 @@ export class Sweeper {
     this.#history = [
       { statement: oldest('verification', 'id'), kind: 'ver' },
       { statement: oldest('message', 'id'), kind: 'msg' },
-      { statement: oldest('dispatch', 'message_id'), kind: 'msg' },
     ];
     this.#byTime = [oldest('idempotency', 'expires_at')];
     // These tables have no index by time: one more page touched at random for every start would cost more than
@@ -36,7 +36,7 @@ export class Sweeper {
     this.#scan = [
       {
         select: database.prepare(
-          `SELECT app, number, starts, guesses FROM number WHERE (app, number) > (?, ?) ORDER BY app, number LIMIT ${BATCH_ROWS}`,
+          `SELECT app, number, starts, guesses, live FROM number WHERE (app, number) > (?, ?) ORDER BY app, number LIMIT ${BATCH_ROWS}`,
         ),
         remove: database.prepare('DELETE FROM number WHERE app = ? AND number = ?'),
         isIdle: isIdleNumber,
@@ -55,6 +55,15 @@ export class Sweeper {
         ),
         remove: database.prepare('DELETE FROM early_report WHERE provider = ? AND provider_message_id = ?'),
         isIdle: (row, now) => Number(row['at']) <= now - LONGEST_MEMORY_MS,
+        at: ['', ''],
+      },
+      {
+        select: database.prepare(
+          `SELECT provider, provider_message_id, message_id FROM provider_message
+           WHERE (provider, provider_message_id) > (?, ?) ORDER BY provider, provider_message_id LIMIT ${BATCH_ROWS}`,
+        ),
+        remove: database.prepare('DELETE FROM provider_message WHERE provider = ? AND provider_message_id = ?'),
+        isIdle: (row, _now, messagesBefore) => text(row['message_id']) < messagesBefore,
         at: ['', ''],
       },
       {
@@ -80,7 +89,7 @@ export class Sweeper {
       const rows = table.select.all(...table.at);
       for (const row of rows) {
         table.at = Object.values(row).slice(0, table.at.length).map(String);
-        if (table.isIdle(row, now)) deleted += Number(table.remove.run(...table.at).changes);
+        if (table.isIdle(row, now, messagesBefore)) deleted += Number(table.remove.run(...table.at).changes);
       }
       if (rows.length < BATCH_ROWS) table.at = table.at.map(() => '');
     }
@@ -96,6 +105,10 @@ function isIdleNumber(row: Row, now: number): boolean {
     0,
     ...Object.values(guesses).map((lane) => Math.max(lane.lockedUntil, lane.log.at(-2) ?? 0)),
   );
-  // Also its live verifications are over by then: none lives longer than minutes.
-  return Math.max(lastStart, lastGuess) <= now - LONGEST_MEMORY_MS;
+  const longAgo = now - LONGEST_MEMORY_MS;
+  // Asked for itself: without a limit per number there is no start to go by. Ids are time-ordered, and no verification
+  // lives longer than minutes.
+  const oldestThatCounts = firstIdAt('ver', longAgo);
+  const live = JSON.parse(text(row['live'])) as Record<string, string>;
+  return Math.max(lastStart, lastGuess) <= longAgo && Object.values(live).every((id) => id < oldestThatCounts);
 }

@@ -15,6 +15,9 @@ import { type Counters, guessesOf, type NumberRow } from './counters.ts';
 import type { MessageSteps } from './message-steps.ts';
 import { placeholders, text, toVerification, verificationColumns, verificationParameters } from './rows.ts';
 
+/** An app that makes purposes up as it goes (`order-4711`) must not make a number's row longer with each. */
+const LIVE_BEFORE_CLEANING = 8;
+
 /** The steps of a verification's life. Each method is run inside a write transaction, and so sees nobody else's half step. */
 export class VerificationSteps {
   readonly #counters: Counters;
@@ -55,7 +58,7 @@ export class VerificationSteps {
 
   start(step: StartStep): Awaited<ReturnType<Store['start']>> {
     const { now, verification: wanted } = step;
-    const repeated = this.#messages.repeatedRequest(wanted.app, step.idempotency);
+    const repeated = this.#messages.repeatedRequest(wanted.app, step.idempotency, now);
     if (repeated !== undefined) return repeated;
     const number = this.#counters.readNumber(wanted.app, wanted.number);
     const refusal = this.#takeBuckets(step, wanted, number);
@@ -77,7 +80,7 @@ export class VerificationSteps {
       // Two codes for one slot would be two chances a guess.
       if (isLive) this.#cancel.run(live.id);
       this.#insert.run(...verificationParameters(wanted));
-      this.#setLive(wanted, number);
+      this.#setLive(wanted, number, now);
     }
     this.#counters.saveNumber(number);
     this.#messages.addFor(started, step.message, step.orphanedAt);
@@ -87,7 +90,7 @@ export class VerificationSteps {
 
   resend(step: ResendStep): ResendOutcome {
     const { now } = step;
-    const repeated = this.#messages.repeatedRequest(step.app, step.idempotency);
+    const repeated = this.#messages.repeatedRequest(step.app, step.idempotency, now);
     if (repeated !== undefined) return repeated;
     const verification = this.get(step.app, step.id);
     if (verification === undefined) return { kind: 'unknown' };
@@ -211,15 +214,25 @@ export class VerificationSteps {
     return id === undefined ? undefined : this.get(slot.app, id);
   }
 
-  #setLive(verification: Verification, number: NumberRow): void {
-    if (verification.subject === undefined) number.live[liveKey(verification)] = verification.id;
-    else {
+  #forgetEnded(number: NumberRow, now: number): void {
+    for (const [key, id] of Object.entries(number.live)) {
+      const verification = this.get(number.app, id);
+      if (verification === undefined || stateAt(verification, now) !== 'pending') delete number.live[key];
+    }
+  }
+
+  #setLive(verification: Verification, number: NumberRow, now: number): void {
+    if (verification.subject === undefined) {
+      if (Object.keys(number.live).length >= LIVE_BEFORE_CLEANING) this.#forgetEnded(number, now);
+      number.live[liveKey(verification)] = verification.id;
+    } else {
       const { app, subject, purpose, lane, id } = verification;
       this.#putSubject.run(app, subject, purpose, lane, id);
     }
   }
 }
 
+/** The lane first: it is one of two words, so whatever a purpose is called, no slot has the key of another. */
 function liveKey(slot: Slot): string {
-  return slot.lane === 'open' ? slot.purpose : `${slot.purpose} ${slot.lane}`;
+  return `${slot.lane} ${slot.purpose}`;
 }

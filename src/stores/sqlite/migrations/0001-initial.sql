@@ -55,6 +55,7 @@ CREATE TABLE bucket (
   idle_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- A message has one dispatch, rarely two: they are kept in its row, as JSON objects with commas between them.
 CREATE TABLE message (
   id TEXT PRIMARY KEY,
   app TEXT NOT NULL,
@@ -71,24 +72,19 @@ CREATE TABLE message (
   state TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   valid_until INTEGER NOT NULL,
-  orphaned_at INTEGER
+  orphaned_at INTEGER,
+  dispatches TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX message_orphans ON message (orphaned_at) WHERE orphaned_at IS NOT NULL;
 
-CREATE TABLE dispatch (
-  message_id TEXT NOT NULL,
-  position INTEGER NOT NULL,
+-- Which message a provider's id belongs to, where reports are to be expected.
+CREATE TABLE provider_message (
   provider TEXT NOT NULL,
-  state TEXT NOT NULL,
-  provider_message_id TEXT,
-  reason TEXT,
-  error_code TEXT,
-  at INTEGER NOT NULL,
-  PRIMARY KEY (message_id, position)
+  provider_message_id TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  PRIMARY KEY (provider, provider_message_id)
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX dispatch_by_provider ON dispatch (provider, provider_message_id) WHERE provider_message_id IS NOT NULL;
 
 -- A report that came before the answer to the send: kept until the dispatch is known.
 CREATE TABLE early_report (
