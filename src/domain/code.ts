@@ -8,10 +8,16 @@ export type CodeKeys = {
   readonly derive: KeyObject;
   /** makes digests out of codes */
   readonly digest: KeyObject;
+  /** makes fingerprints out of requests, which may hold a code of the caller's own */
+  readonly fingerprint: KeyObject;
 };
 
 export function codeKeysFrom(secret: string): CodeKeys {
-  return { derive: subkey(secret, 'countersign code'), digest: subkey(secret, 'countersign digest') };
+  return {
+    derive: subkey(secret, 'countersign code'),
+    digest: subkey(secret, 'countersign digest'),
+    fingerprint: subkey(secret, 'countersign fingerprint'),
+  };
 }
 
 /** A 256-bit key for one purpose out of the installation's secret (HKDF, RFC 5869). */

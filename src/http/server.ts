@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
+import type { Socket } from 'node:net';
 import fastifySwagger from '@fastify/swagger';
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
 import type { Composed } from '../compose.ts';
 import { CountersignError, refuse } from '../domain/problem.ts';
 import type { Log } from '../service/context.ts';
@@ -39,7 +40,7 @@ export async function buildServer(
   composed: Composed,
   { log, metrics, pagesDirectory, docsDirectory, requestTimeoutMs = REQUEST_TIMEOUT_MS }: ServerOptions,
 ): Promise<FastifyInstance> {
-  const { countersign, config, inbox } = composed;
+  const { config, inbox } = composed;
   const server = Fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -86,6 +87,7 @@ export async function buildServer(
   );
   server.setValidatorCompiler(TypeBoxValidatorCompiler);
   readJson(server);
+  endConnectionsOnStop(server);
   server.decorateRequest('app', '');
   server.decorateRequest('hasKey', false);
   server.addHook('onResponse', (request, reply, done) => {
@@ -106,12 +108,7 @@ export async function buildServer(
   await server.register(metricsRoute(composed, metrics));
   await server.register(documentationRoutes(docsDirectory));
   await server.register(reportRoutes(composed));
-  await server.register(async (api) => {
-    api.addHook('onRequest', authenticate(composed));
-    await api.register(verificationRoutes(countersign));
-    await api.register(messageRoutes(countersign));
-    await api.register(numberRoutes(countersign));
-  });
+  await server.register(keyedRoutes(composed));
   if (inbox !== undefined) {
     await server.register(
       inboxRoutes(inbox, {
@@ -127,6 +124,17 @@ export async function buildServer(
   return server;
 }
 
+/** What an app calls with its API key. */
+function keyedRoutes(composed: Composed): FastifyPluginAsync {
+  const { countersign } = composed;
+  return async (api) => {
+    api.addHook('onRequest', authenticate(composed));
+    await api.register(verificationRoutes(countersign));
+    await api.register(messageRoutes(countersign));
+    await api.register(numberRoutes(countersign));
+  };
+}
+
 /** JSON and nothing else: a form or a text is what a foreign page in a browser may send here without asking. */
 function readJson(
   server: Pick<FastifyInstance, 'removeAllContentTypeParsers' | 'addContentTypeParser' | 'getDefaultJsonParser'>,
@@ -139,6 +147,29 @@ function readJson(
     // Decoded as it is, every broken byte would become the same character, and two different texts equal.
     if (!isUtf8(body)) return done(new CountersignError('json-invalid', 'The body is not UTF-8.'));
     return parse(request, body.toString(), done);
+  });
+}
+
+/**
+ * A stop waits for every connection. Node ends those that are idle at that moment, but not one whose request is still
+ * under way, which would then stay open for another keep-alive time, and not one that has not said a word yet, which
+ * browsers open in advance.
+ */
+function endConnectionsOnStop(server: FastifyInstance): void {
+  const sockets = new Set<Socket>();
+  let isStopping = false;
+  server.server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  server.addHook('onSend', (_request, reply, payload, done) => {
+    if (isStopping) reply.header('connection', 'close');
+    done(null, payload);
+  });
+  server.addHook('preClose', (done) => {
+    isStopping = true;
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+    done();
   });
 }
 

@@ -130,12 +130,13 @@ export type VerificationAnswer = { readonly kind: 'found'; readonly verification
 export function countersignOf(context: ServiceContext, close: () => Promise<void>): Countersign {
   const { store, now } = context;
   const verifyKey = createKeyVerifier(store);
+  const underWay = createUnderWay();
   return {
     verifications: {
-      start: (request) => startVerification(context, request),
-      resend: (request) => resendVerification(context, request),
-      check: (request) => checkVerification(context, request),
-      cancel: (request) => cancelVerification(context, request),
+      start: (request) => underWay.add(startVerification(context, request)),
+      resend: (request) => underWay.add(resendVerification(context, request)),
+      check: (request) => underWay.add(checkVerification(context, request)),
+      cancel: (request) => underWay.add(cancelVerification(context, request)),
       async get({ app = DEFAULT_APP, id }) {
         const verification = await store.getVerification(appOf(context, app).id, id);
         return verification === undefined
@@ -144,7 +145,7 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
       },
     },
     messages: {
-      send: (request) => sendMessage(context, request),
+      send: (request) => underWay.add(sendMessage(context, request)),
       async get({ app = DEFAULT_APP, id }) {
         const message = await store.getMessage(appOf(context, app).id, id);
         return message === undefined
@@ -177,7 +178,7 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
     providers: {
       list: () => [...context.providers.keys()],
       probe: async (id, signal) => context.providers.get(id)?.provider.probe?.(signal),
-      report: (id, request) => recordDelivery(context, id, request),
+      report: (id, request) => underWay.add(recordDelivery(context, id, request)),
     },
     tokens: {
       jwks: () => context.tokens.jwks(now()),
@@ -190,6 +191,25 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
       verify: (key) => verifyKey(key, now()),
     },
     ready: () => store.probe(now()),
-    close,
+    async close() {
+      await underWay.settled();
+      await close();
+    },
+  };
+}
+
+/** What was asked for and is not answered yet: a store that is closed under it would forget that a text was sent. */
+function createUnderWay(): { add<Answer>(answer: Promise<Answer>): Promise<Answer>; settled(): Promise<void> } {
+  const answers = new Set<Promise<unknown>>();
+  return {
+    add(answer) {
+      answers.add(answer);
+      const remove = () => answers.delete(answer);
+      answer.then(remove, remove);
+      return answer;
+    },
+    async settled() {
+      await Promise.allSettled(answers);
+    },
   };
 }

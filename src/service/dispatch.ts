@@ -53,19 +53,20 @@ export async function dispatch(
     );
     dispatches.push(toDispatch(id, outcome, at));
     logDispatch(context, id, message, outcome, context.now() - at);
-    if (outcome.kind === 'accepted') return { dispatches, state: 'queued', noReports: provider.parseReport === undefined, failure: undefined };
+    if (outcome.kind === 'accepted')
+      return { dispatches, state: 'queued', noReports: provider.parseReport === undefined, failure: undefined };
     const { reason, optOut = false, retryAfterMs } = outcome;
     failure = { reason, optOut, retryAfterMs };
     if (reason === 'recipient' || optOut || wasUncertain) break;
     wasUncertain = reason === 'uncertain';
   }
-  return {
-    dispatches,
-    // The text may still arrive, and then the code works.
-    state: dispatches.some(({ reason }) => reason === 'uncertain') ? 'unknown' : 'failed',
-    noReports: true,
-    failure: failure ?? { reason: 'unavailable', optOut: false, retryAfterMs: undefined },
-  };
+  failure ??= { reason: 'unavailable', optOut: false, retryAfterMs: undefined };
+  if (!dispatches.some(({ reason }) => reason === 'uncertain')) {
+    return { dispatches, state: 'failed', noReports: true, failure };
+  }
+  // The text may still arrive, and then the code works: whatever came after, nobody is told that nobody took it.
+  if (failure.reason !== 'recipient' && !failure.optOut) failure = { ...failure, reason: 'uncertain' };
+  return { dispatches, state: 'unknown', noReports: true, failure };
 }
 
 /** A provider that stalls, or throws what it should have returned, is an outcome like any other. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { addressBucketOf } from '../domain/address.ts';
 import type { GuessLane } from '../domain/guess-budget.ts';
 import {
@@ -109,13 +109,24 @@ export function refuseAddress(clientIp: string | undefined): Refusal | undefined
 
 /** @param request everything of the request that makes it that request */
 export function idempotencyOf(
+  { codeKeys }: ServiceContext,
   key: string | undefined,
   request: readonly unknown[],
   now: number,
 ): Idempotency | undefined {
   if (key === undefined) return undefined;
-  const fingerprint = createHash('sha256').update(JSON.stringify(request)).digest('base64url');
+  // Keyed: a custom text may hold a code, and a plain hash of a known sentence gives six digits away.
+  const fingerprint = createHmac('sha256', codeKeys.fingerprint).update(canonicalJson(request)).digest('base64url');
   return { key, fingerprint, expiresAt: now + IDEMPOTENCY_TTL_MS };
+}
+
+/** JSON in which the order of the fields says nothing: two clients may write one request in two ways. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, item: unknown) =>
+    typeof item === 'object' && item !== null && !Array.isArray(item)
+      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : item,
+  );
 }
 
 export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>): Refusal {

@@ -5,7 +5,16 @@ import type { Verification } from '../domain/verification.ts';
 import { endedRefusal, unknownRefusal } from './check-verification.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { ORPHANED_AFTER_MS } from './dispatch.ts';
-import { idempotencyOf, refuseAddress, refuseRoute, routeFor, sendBuckets, toRefusal } from './request.ts';
+import {
+  idempotencyOf,
+  parseRecipient,
+  refuseAddress,
+  refuseRecipient,
+  refuseRoute,
+  routeFor,
+  sendBuckets,
+  toRefusal,
+} from './request.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
 import { DEFAULT_APP, digestsOf, newMessage } from './start-verification.ts';
 import { measureCodeText } from './texts.ts';
@@ -30,6 +39,10 @@ export async function resendVerification(context: ServiceContext, request: Resen
     const verification = await context.store.getVerification(app.id, request.id);
     if (verification === undefined) return unknownRefusal();
     const channel = request.channel ?? verification.channel;
+    const recipient = parseRecipient(app, verification.number, undefined);
+    if ('kind' in recipient) return recipient;
+    const refusal = refuseRecipient(app, recipient.number, channel);
+    if (refusal !== undefined) return refusal;
     const route = routeFor(context, app, verification.country, channel);
     if (route.length === 0) return refuseRoute(verification.country, channel);
 
@@ -48,7 +61,7 @@ export async function resendVerification(context: ServiceContext, request: Resen
       guesses: app.guesses,
       delaysSeconds: app.resendAfterSeconds,
       code,
-      idempotency: idempotencyOf(idempotencyKey, ['resend', body], now),
+      idempotency: idempotencyOf(context, idempotencyKey, ['resend', body], now),
       orphanedAt: now + ORPHANED_AFTER_MS,
     });
     switch (outcome.kind) {

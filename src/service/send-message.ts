@@ -89,11 +89,14 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     now,
     message,
     buckets: bucket('number', number.number, app.limits.messagesPerNumber),
-    idempotency: idempotencyOf(idempotencyKey, ['message', body], now),
+    idempotency: idempotencyOf(context, idempotencyKey, ['message', body], now),
     orphanedAt: now + ORPHANED_AFTER_MS,
   });
-  if (outcome.kind === 'replayed')
-    return awaitAnswer<MessageAnswer>(context, app.id, idempotencyKey ?? '', outcome.answer);
+  if (outcome.kind === 'replayed') {
+    const first = await awaitAnswer<MessageAnswer>(context, app.id, idempotencyKey ?? '', outcome.answer);
+    // The same request had the same text; the answer was kept without it.
+    return first.kind === 'sent' ? { ...first, message: { ...first.message, text } } : first;
+  }
   if (outcome.kind !== 'added') return toRefusal(outcome);
   return deliverMessage(context, route, message, text);
 }

@@ -63,7 +63,7 @@ export async function startVerification(context: ServiceContext, request: StartR
 
   const now = context.now();
   const { idempotencyKey, app: _, ...body } = request;
-  const idempotency = idempotencyOf(idempotencyKey, ['start', body], now);
+  const idempotency = idempotencyOf(context, idempotencyKey, ['start', body], now);
   const slot: Slot = {
     app: app.id,
     purpose: request.purpose ?? DEFAULT_PURPOSE,
@@ -88,7 +88,13 @@ export async function startVerification(context: ServiceContext, request: StartR
   if (outcome.kind === 'replayed') return awaitSendAnswer(context, app.id, idempotencyKey ?? '', outcome.answer);
   if (outcome.kind !== 'started') return toRefusal(outcome);
   const stored = outcome.verification;
-  return sendCode(context, { app, route, verification: stored, message, ...(stored.id === verification.id ? { code } : {}) });
+  return sendCode(context, {
+    app,
+    route,
+    verification: stored,
+    message,
+    ...(stored.id === verification.id ? { code } : {}),
+  });
 }
 
 function newVerification(

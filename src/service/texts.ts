@@ -22,7 +22,12 @@ function textsOf(app: App): PreparedTexts {
   if (known !== undefined) return known;
   const templates = new Map(Object.entries({ ...defaultTexts, ...Object.fromEntries(app.texts) }));
   for (const [locale, template] of templates) templates.set(locale, normalizeText(template));
-  const texts = { locales: [...templates.keys()], templates, brand: normalizeText(app.brand), costs: new Map<string, TextCost>() };
+  const texts = {
+    locales: [...templates.keys()],
+    templates,
+    brand: normalizeText(app.brand),
+    costs: new Map<string, TextCost>(),
+  };
   prepared.set(app, texts);
   return texts;
 }

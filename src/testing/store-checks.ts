@@ -13,8 +13,8 @@ import {
   phone,
   resend,
   SECOND,
-  startStep,
   started,
+  startStep,
   T0,
   tally,
   verificationOf,
@@ -382,7 +382,16 @@ export function describeChecks(stores: () => OpenedStores): void {
 
     it('a purpose may have any name, and none is taken for another', async () => {
       const { a, b } = stores();
-      const purposes = ['login', 'login trusted', 'open login', 'constructor', '__proto__', 'toString', "o'clock", '" "'];
+      const purposes = [
+        'login',
+        'login trusted',
+        'open login',
+        'constructor',
+        '__proto__',
+        'toString',
+        "o'clock",
+        '" "',
+      ];
       const slots = purposes.flatMap((purpose) => [
         { purpose, lane: 'open' } as const,
         { purpose, lane: 'trusted' } as const,

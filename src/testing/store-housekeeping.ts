@@ -16,8 +16,8 @@ import {
   perNumber,
   phone,
   resend,
-  startStep,
   started,
+  startStep,
   T0,
   verificationOf,
   wrongDigest,
@@ -146,9 +146,9 @@ export function describeHousekeeping(stores: () => OpenedStores): void {
       const now = T0 + 5 * MINUTE;
       expect(await checkBySlot(a, limited.digests.bySlot, now)).toMatchObject({ kind: 'approved' });
       expect(await checkBySlot(a, free.digests.bySlot, now, { number: phone(2) })).toMatchObject({ kind: 'approved' });
-      expect(
-        await checkBySlot(b, ofSubject.digests.bySlot, now, { number: phone(3), subject: 'u1' }),
-      ).toMatchObject({ kind: 'approved' });
+      expect(await checkBySlot(b, ofSubject.digests.bySlot, now, { number: phone(3), subject: 'u1' })).toMatchObject({
+        kind: 'approved',
+      });
     });
 
     it('forgets no limit that still holds (invariant 7)', async () => {
@@ -182,7 +182,9 @@ export function describeHousekeeping(stores: () => OpenedStores): void {
       ] as const) {
         const step = messageStep({ idempotency: idempotency(key, { expiresAt }) });
         await a.addMessage(step);
-        await a.recordDispatch(dispatchStep(step.message.id, { dispatches: [], answer: { app: 'taxi', key, text: key } }));
+        await a.recordDispatch(
+          dispatchStep(step.message.id, { dispatches: [], answer: { app: 'taxi', key, text: key } }),
+        );
       }
       await sweepAll(b, T0 + HOUR + 1);
       expect(await a.getAnswer('taxi', 'short')).toBeUndefined();
@@ -223,9 +225,7 @@ export function describeHousekeeping(stores: () => OpenedStores): void {
       for (let guess = 0; guess < 16; guess += 1) await checkBySlot(b, wrongDigest, T0, { purpose: 'other' });
       const answered = messageStep({ idempotency: idempotency('k') });
       await a.addMessage(answered);
-      await a.recordDispatch(
-        dispatchStep(answered.message.id, { answer: { app: 'taxi', key: 'k', text: '{}' } }),
-      );
+      await a.recordDispatch(dispatchStep(answered.message.id, { answer: { app: 'taxi', key: 'k', text: '{}' } }));
       const orphan = messageStep();
       await b.addMessage(orphan);
       await b.recordReport('acme', { providerMessageId: 'early', state: 'delivered' }, T0);
@@ -238,9 +238,14 @@ export function describeHousekeeping(stores: () => OpenedStores): void {
         kind: 'replayed',
         answer: '{}',
       });
-      expect(await resend(reopened, verification, verification.resendAt, { buckets })).toMatchObject({ kind: 'resent' });
+      expect(await resend(reopened, verification, verification.resendAt, { buckets })).toMatchObject({
+        kind: 'resent',
+      });
       expect(await resend(reopened, verification, T0 + 2 * MINUTE, { buckets })).toMatchObject({ kind: 'limited' });
-      expect(await checkById(reopened, verification, wrongDigest, T0)).toMatchObject({ kind: 'wrong', attemptsLeft: 1 });
+      expect(await checkById(reopened, verification, wrongDigest, T0)).toMatchObject({
+        kind: 'wrong',
+        attemptsLeft: 1,
+      });
       expect(await checkById(reopened, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'locked' });
       const orphans = await reopened.claimOrphans(T0 + MINUTE, T0 + HOUR, 10);
       expect(orphans.map(({ message }) => message.id)).toContain(orphan.message.id);

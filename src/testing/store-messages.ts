@@ -13,8 +13,8 @@ import {
   phone,
   resend,
   SECOND,
-  startStep,
   started,
+  startStep,
   T0,
   verificationOf,
 } from './store-steps.ts';
@@ -54,7 +54,9 @@ export function describeMessages(stores: () => OpenedStores): void {
 
     it('of the caller’s own comes back as it was given', async () => {
       const { a, b } = stores();
-      const step = messageStep({ message: messageOf(undefined, { country: undefined, encoding: 'UCS-2', segments: 3 }) });
+      const step = messageStep({
+        message: messageOf(undefined, { country: undefined, encoding: 'UCS-2', segments: 3 }),
+      });
       expect(await a.addMessage(step)).toEqual({ kind: 'added' });
       const kept = await b.getMessage('taxi', step.message.id);
       expect({ ...kept, sealedText: undefined }).toEqual({ ...step.message, sealedText: undefined });
@@ -215,7 +217,10 @@ export function describeMessages(stores: () => OpenedStores): void {
       expect(await report('undelivered', { reason: 'coverage', code: '5' })).toBe(false);
       const id = await sentMessage();
       expect(await stateOf(id)).toEqual(['undelivered', 'undelivered']);
-      expect((await stores().a.getMessage('taxi', id))?.dispatches[0]).toMatchObject({ reason: 'coverage', errorCode: '5' });
+      expect((await stores().a.getMessage('taxi', id))?.dispatches[0]).toMatchObject({
+        reason: 'coverage',
+        errorCode: '5',
+      });
       expect(await report('delivered')).toBe(false);
     });
 
@@ -250,7 +255,10 @@ export function describeMessages(stores: () => OpenedStores): void {
       const { a, b } = stores();
       const ids: string[] = [];
       for (let index = 0; index < 7; index += 1) {
-        const step = messageStep({ now: T0 + index, message: messageOf(undefined, { createdAt: T0 + index, number: phone(index % 2) }) });
+        const step = messageStep({
+          now: T0 + index,
+          message: messageOf(undefined, { createdAt: T0 + index, number: phone(index % 2) }),
+        });
         ids.unshift(step.message.id);
         await a.addMessage(step);
         await a.addMessage(messageStep({ message: messageOf(undefined, { app: 'bank', createdAt: T0 + index }) }));

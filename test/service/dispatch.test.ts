@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { accepted, failed, type SendOutcome } from '../../src/index.ts';
-import { expectStarted, FakeProvider, MINUTE, NUMBER, openBench } from './service-bench.ts';
+import { expectStarted, FakeProvider, MINUTE, NUMBER, openBench, until } from './service-bench.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -120,7 +120,7 @@ describe('a dispatch (invariant 10)', () => {
       return never();
     };
     const answer = start();
-    await vi.waitFor(() => expect(handedOver()).toEqual([1, 0, 0]));
+    await until(() => handedOver()[0] === 1);
     await vi.advanceTimersByTimeAsync(2999);
     expect([aborted, ...handedOver()]).toEqual([false, 1, 0, 0]);
     await vi.advanceTimersByTimeAsync(1);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { SendOutcome } from '../../src/index.ts';
-import { type Bench, expectStarted, MINUTE, NUMBER, noLimits, openBench } from './service-bench.ts';
+import { type Bench, expectStarted, MINUTE, NUMBER, noLimits, openBench, until } from './service-bench.ts';
 
 // A process that died while it handed a message over: its provider never answers, and as no timer of it runs on, it does
 // nothing more. Housekeeping of the next process runs by itself when it opens.
@@ -29,7 +29,7 @@ function revive({ fake }: Bench): void {
 async function abandon(bench: Bench, ask: () => Promise<unknown>): Promise<void> {
   const before = bench.fake.received.length;
   void ask().catch(() => {});
-  await vi.waitFor(() => expect(bench.fake.received).toHaveLength(before + 1));
+  await until(() => bench.fake.received.length === before + 1);
 }
 
 async function messages(bench: Bench) {
@@ -46,10 +46,10 @@ describe('after a crash (invariant 8)', () => {
     bench.clock.advance(15_000);
     revive(bench);
     const next = await bench.again();
-    await vi.waitFor(() => expect(bench.fake.received).toHaveLength(2));
+    await until(() => bench.fake.received.length === 2);
     expect(bench.fake.codes[0]).toBe(bench.fake.codes[1]);
     expect(bench.fake.received[1]).toMatchObject({ validitySeconds: 585 });
-    await vi.waitFor(async () => expect((await messages(bench))[0]?.status).toBe('queued'));
+    await until(async () => (await messages(bench))[0]?.status === 'queued');
     expect(await next.verifications.check({ to: NUMBER, code: bench.fake.lastCode })).toMatchObject({
       kind: 'approved',
     });
@@ -82,8 +82,8 @@ describe('after a crash (invariant 8)', () => {
     bench.clock.advance(20_000);
     revive(bench);
     const next = await bench.again();
-    await vi.waitFor(() => expect(bench.fake.received).toHaveLength(2));
-    await vi.waitFor(async () => expect((await messages(bench))[0]?.status).toBe('queued'));
+    await until(() => bench.fake.received.length === 2);
+    await until(async () => (await messages(bench))[0]?.status === 'queued');
     const answer = expectStarted(await next.verifications.start(request));
     expect(bench.fake.received).toHaveLength(2);
     expect(await next.verifications.check({ id: answer.verification.id, code: bench.fake.lastCode })).toMatchObject({
@@ -177,7 +177,14 @@ describe('closing', () => {
     };
     const answer = bench.countersign.verifications.start({ to: NUMBER });
     await handedOver.promise;
-    const closed = bench.countersign.close();
+    let isClosed = false;
+    const closed = bench.countersign.close().then(() => {
+      isClosed = true;
+    });
+    // As many turns as closing at once would take.
+    let turns = 0;
+    await until(() => isClosed || (turns += 1) > 1000);
+    expect(isClosed).toBe(false);
     outcome.resolve({ kind: 'accepted', providerMessageId: '1' });
     // The store was closed under a text that had been sent: the caller got an error, and the next process sent it again.
     expectStarted(await answer);

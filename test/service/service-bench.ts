@@ -145,3 +145,8 @@ export function expectStarted(answer: SendAnswer): Started {
 export function wrongCode(right: string): string {
   return `${right.slice(0, -1)}${(Number(right.at(-1)) + 1) % 10}`;
 }
+
+/** Waits until it is so, by turns of the event loop and no clock: also where a test has stopped the timers. */
+export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -92,7 +92,7 @@ const MAKE_ONE =
   'Make one with `openssl rand -hex 32`. With a new secret pending codes end, and a database made under the old one does not open.';
 
 /** That it is long enough was checked with the configuration; here: could it be guessed, or read by others? */
-export function secretFinding(config: Config): Finding {
+export function secretFinding(config: Pick<Config, 'secret' | 'mode' | 'dataDir'>): Finding {
   const { secret, mode } = config;
   if (secret === undefined) {
     const file = secretFileOf(config);
@@ -113,7 +113,7 @@ export function secretFinding(config: Config): Finding {
   return fine('secret', `COUNTERSIGN_SECRET has ${Buffer.byteLength(secret)} bytes and looks random`);
 }
 
-function secretFileOf({ dataDir }: Config): string {
+function secretFileOf({ dataDir }: Pick<Config, 'dataDir'>): string {
   return join(dataDir, 'secret');
 }
 

@@ -21,7 +21,10 @@ for (const [network, bits] of [
   unreachable.addSubnet(network, bits, 'ipv6');
 
 /** Providers post delivery reports to PUBLIC_URL. @param reporting ids of those that would */
-export function publicUrlFinding({ publicUrl, mode }: Config, reporting: readonly string[]): Finding {
+export function publicUrlFinding(
+  { publicUrl, mode }: Pick<Config, 'publicUrl' | 'mode'>,
+  reporting: readonly string[],
+): Finding {
   const names = reporting.join(', ');
   if (publicUrl === undefined) {
     if (reporting.length === 0) return skipped('public-url', 'not set; no configured provider posts delivery reports');

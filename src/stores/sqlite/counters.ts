@@ -80,16 +80,18 @@ export class Counters {
       } else if (ofNumber !== undefined) starts = outcome.log;
       else taken.push({ key, log: outcome.log, rules });
     }
-    return refusal ?? {
-      kind: 'taken',
-      save: () => {
-        if (number !== undefined && starts !== undefined) number.starts = starts;
-        for (const { key, log, rules } of taken) {
-          const longestWindowMs = Math.max(...rules.map((rule) => rule.windowMs));
-          this.#buckets.set(key, { log, idleAt: now + longestWindowMs, changed: true });
-        }
-      },
-    };
+    return (
+      refusal ?? {
+        kind: 'taken',
+        save: () => {
+          if (number !== undefined && starts !== undefined) number.starts = starts;
+          for (const { key, log, rules } of taken) {
+            const longestWindowMs = Math.max(...rules.map((rule) => rule.windowMs));
+            this.#buckets.set(key, { log, idleAt: now + longestWindowMs, changed: true });
+          }
+        },
+      }
+    );
   }
 
   /** Writes what the transaction's steps counted. */

@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { CountersignError } from '../../domain/problem.ts';
 
 /** Another process may hold the write lock for the length of its commit; more than this is a fault. */
-const LOCK_PATIENCE_MS = 1000;
+export const LOCK_PATIENCE_MS = 1000;
 const CACHE_KIB = 32_768;
 
 const migrationsDirectory = join(import.meta.dirname, 'migrations');
@@ -18,6 +18,7 @@ export function openDatabase(file: string): DatabaseSync {
     database.exec(`
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = NORMAL;
+      PRAGMA wal_autocheckpoint = 0;
       PRAGMA foreign_keys = OFF;
       PRAGMA temp_store = MEMORY;
       PRAGMA cache_size = -${CACHE_KIB};

@@ -21,7 +21,7 @@ export class GroupCommit {
   readonly #sync: (done: (error: unknown) => void) => void;
   readonly #begin: StatementSync;
   readonly #commitAll: StatementSync;
-  readonly #hooks: { readonly beforeCommit: () => void; readonly afterEnd: () => void };
+  readonly #hooks: { readonly beforeCommit: () => void; readonly afterEnd: (committed: number) => void };
   #steps: Step[] = [];
   #isScheduled = false;
   /** commits that are not known to be on the disk yet */
@@ -31,12 +31,12 @@ export class GroupCommit {
 
   /**
    * @param sync calls back when everything committed so far is on the disk, or with the reason why it may not be
-   * @param hooks `beforeCommit` writes what the steps held back; `afterEnd` forgets it, committed or not
+   * @param hooks `beforeCommit` writes what the steps held back; `afterEnd` forgets it, and is told how many steps were committed
    */
   constructor(
     database: DatabaseSync,
     sync: (done: (error: unknown) => void) => void,
-    hooks: { beforeCommit: () => void; afterEnd: () => void },
+    hooks: { beforeCommit: () => void; afterEnd: (committed: number) => void },
   ) {
     this.#database = database;
     this.#sync = sync;
@@ -94,6 +94,7 @@ export class GroupCommit {
 
   #commit(steps: readonly Step[]): { during: 'a step' | 'lock or disk'; error: unknown } | undefined {
     const results: unknown[] = [];
+    let committed = 0;
     let during: 'a step' | 'lock or disk' = 'lock or disk';
     try {
       // IMMEDIATE: waits for another process's commit here (the connection's timeout), never in the middle of a step.
@@ -103,12 +104,13 @@ export class GroupCommit {
       this.#hooks.beforeCommit();
       during = 'lock or disk';
       this.#commitAll.run();
+      committed = steps.length;
     } catch (error) {
       // A full disk ends the transaction by itself; then there is nothing to roll back.
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       return { during, error };
     } finally {
-      this.#hooks.afterEnd();
+      this.#hooks.afterEnd(committed);
     }
     this.#acknowledge(steps, results);
     return undefined;

@@ -1,4 +1,4 @@
-import { close, fdatasync, fsyncSync, openSync, closeSync } from 'node:fs';
+import { close, closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /** SQLite's write-ahead log, as a file to be waited for. */

@@ -61,7 +61,9 @@ export class MessageSteps {
     this.#takeEarlyReport = database.prepare(
       'DELETE FROM early_report WHERE provider = ? AND provider_message_id = ? RETURNING state, reason, error_code',
     );
-    this.#selectKey = database.prepare('SELECT fingerprint, answer, expires_at FROM idempotency WHERE app = ? AND key = ?');
+    this.#selectKey = database.prepare(
+      'SELECT fingerprint, answer, expires_at FROM idempotency WHERE app = ? AND key = ?',
+    );
     this.#insertKey = database.prepare(
       'INSERT OR REPLACE INTO idempotency (app, key, fingerprint, answer, expires_at) VALUES (?, ?, ?, NULL, ?)',
     );
@@ -120,7 +122,8 @@ export class MessageSteps {
   }
 
   recordDispatch(step: DispatchStep): void {
-    const dispatches = step.noReports === true ? step.dispatches : step.dispatches.map((each) => this.#withEarlyReport(each));
+    const dispatches =
+      step.noReports === true ? step.dispatches : step.dispatches.map((each) => this.#withEarlyReport(each));
     const last = dispatches.at(-1);
     // The message's state is its last dispatch's.
     const state = last !== undefined && last !== step.dispatches.at(-1) ? last.state : step.state;

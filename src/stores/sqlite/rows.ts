@@ -127,7 +127,9 @@ export function dispatchesToText(dispatches: readonly Dispatch[]): string {
 function toDispatches(list: string): Dispatch[] {
   const kept = JSON.parse(`[${list}]`) as Partial<Dispatch>[];
   // JSON leaves out what is undefined.
-  return kept.map((each) => ({ providerMessageId: undefined, reason: undefined, errorCode: undefined, ...each }) as Dispatch);
+  return kept.map(
+    (each) => ({ providerMessageId: undefined, reason: undefined, errorCode: undefined, ...each }) as Dispatch,
+  );
 }
 
 /** `?, ?, ?` for a list of columns. */

@@ -2,6 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { firstIdAt } from '../../domain/id.ts';
 import { CountersignError } from '../../domain/problem.ts';
 import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
+import { Checkpointer } from './checkpointer.ts';
 import { Counters } from './counters.ts';
 import { openDatabase } from './database.ts';
 import { asStoreError, GroupCommit } from './group-commit.ts';
@@ -17,12 +18,13 @@ import { VerificationSteps } from './verification-steps.ts';
  * @throws CountersignError `store-unavailable` or `store-incompatible`
  */
 export function openSqliteStore(file: string): Store {
-  return new SqliteStore(openDatabase(file), openLogFile(file));
+  return new SqliteStore(file);
 }
 
 class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #log: LogFile;
+  readonly #checkpointer: Checkpointer;
   readonly #commits: GroupCommit;
   readonly #verifications: VerificationSteps;
   readonly #messages: MessageSteps;
@@ -39,16 +41,21 @@ class SqliteStore implements Store {
     StatementSync
   >;
 
-  constructor(database: DatabaseSync, log: LogFile) {
+  constructor(file: string) {
+    const database = openDatabase(file);
     this.#database = database;
-    this.#log = log;
+    this.#log = openLogFile(file);
+    this.#checkpointer = new Checkpointer(database, file);
     const counters = new Counters(database);
     this.#messages = new MessageSteps(database, counters);
     this.#verifications = new VerificationSteps(database, counters, this.#messages);
     this.#sweeper = new Sweeper(database);
-    this.#commits = new GroupCommit(database, log.sync, {
+    this.#commits = new GroupCommit(database, this.#log.sync, {
       beforeCommit: () => counters.writeBack(),
-      afterEnd: () => counters.forget(),
+      afterEnd: (committed) => {
+        counters.forget();
+        this.#checkpointer.afterCommit(committed);
+      },
     });
     this.#statements = {
       addApiKey: database.prepare('INSERT INTO api_key (id, app, name, hash, created_at) VALUES (?, ?, ?, ?, ?)'),
@@ -104,7 +111,8 @@ class SqliteStore implements Store {
   listApiKeys: Store['listApiKeys'] = () => this.#read(() => this.#statements.listApiKeys.all().map(toApiKey));
   revokeApiKey: Store['revokeApiKey'] = (id, now) =>
     this.#commits.run(() => this.#statements.revokeApiKey.run(now, id).changes === 1);
-  listSigningKeys: Store['listSigningKeys'] = () => this.#read(() => this.#statements.listSigningKeys.all().map(toSigningKey));
+  listSigningKeys: Store['listSigningKeys'] = () =>
+    this.#read(() => this.#statements.listSigningKeys.all().map(toSigningKey));
   addSigningKey: Store['addSigningKey'] = (key, onlyFirst) =>
     this.#commits.run(() => {
       const insert = onlyFirst ? this.#statements.addFirstSigningKey : this.#statements.addSigningKey;
@@ -130,6 +138,7 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     await this.#commits.close();
+    await this.#checkpointer.close();
     this.#log.close();
     if (this.#database.isOpen) this.#database.close();
   }

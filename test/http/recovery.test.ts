@@ -1,0 +1,97 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { compose } from '../../src/compose.ts';
+import { resolveConfig } from '../../src/config/load.ts';
+import { providerDefinitions } from '../../src/providers/index.ts';
+import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
+import { createPhone, SECRET } from './running-server.ts';
+import { makeDataDir, makeKey, removeDataDir, type ServerProcess, serveInProcess } from './server-process.ts';
+
+const to = '+998901234567';
+/** When a message that its node did not settle counts as orphaned, and a little more. */
+const ORPHANED_MS = 15_500;
+
+let dataDir: string;
+let simulator: TwilioSimulator | undefined;
+let server: ServerProcess | undefined;
+afterEach(async () => {
+  await server?.stop('SIGKILL');
+  await simulator?.close();
+  await removeDataDir(dataDir);
+});
+
+describe('8. stored before sent', () => {
+  it('sends a code again, the same one, after the process was killed in the middle of handing it over', async () => {
+    dataDir = await makeDataDir();
+    simulator = await startTwilioSimulator();
+    const key = await makeKey(dataDir, SECRET);
+    server = await serveInProcess(dataDir, {
+      COUNTERSIGN_MODE: 'production',
+      COUNTERSIGN_SECRET: SECRET,
+      DATA_DIR: dataDir,
+      TWILIO_ACCOUNT_SID: simulator.accountSid,
+      TWILIO_AUTH_TOKEN: simulator.authToken,
+      TWILIO_PHONE_NUMBER: '+15005550006',
+      TWILIO_BASE_URL: simulator.url,
+    });
+    simulator.behave({ kind: 'stall' });
+    const headers = { 'idempotency-key': 'before-the-crash' };
+    const lost = server
+      .call('POST', '/v1/verifications', { body: { to }, key, headers })
+      .catch((error: Error) => error);
+    await simulator.received(1);
+    await server.stop('SIGKILL');
+    expect(await lost).toBeInstanceOf(Error);
+    // The provider took it and never said so: the code may be on the phone.
+    const codeOnPhone = codeIn(simulator.messages[0]?.body);
+
+    // The next process on the same directory, sixteen seconds later: the clock is moved, nobody waits.
+    const phone = createPhone();
+    const file = { mode: 'production' as const, secret: SECRET, dataDir, providers: { phone: phone.definition } };
+    const config = resolveConfig(file, {}, providerDefinitions, dataDir);
+    const { countersign } = await compose(config, { now: () => Date.now() + ORPHANED_MS });
+    await expect.poll(() => phone.sent.length).toBe(1);
+    expect(codeIn(phone.sent[0]?.text)).toBe(codeOnPhone);
+    const { messages } = (await countersign.messages.list()) as {
+      messages: { status: string; dispatches: unknown[] }[];
+    };
+    expect(messages).toMatchObject([{ status: 'queued', dispatches: [{ provider: 'phone', state: 'queued' }] }]);
+
+    // Whoever asks again with the same key gets the answer of the first request, and no second message.
+    const repeated = await countersign.verifications.start({ to, idempotencyKey: 'before-the-crash' });
+    expect(repeated).toMatchObject({ kind: 'started', verification: { status: 'pending', sends: 1 } });
+    expect(phone.sent).toHaveLength(1);
+    const answer = await countersign.verifications.check({ to, code: codeOnPhone });
+    expect(answer.kind).toBe('approved');
+    await countersign.close();
+  });
+
+  it('says of a message that came too late for its code why it was not sent', async () => {
+    dataDir = await makeDataDir();
+    const phone = createPhone();
+    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
+    phone.behave(() => {
+      reach();
+      return new Promise(() => {});
+    });
+    const file = { mode: 'production' as const, secret: SECRET, dataDir, providers: { phone: phone.definition } };
+    const config = resolveConfig(file, {}, providerDefinitions, dataDir);
+    const crashed = await compose(config, { housekeeping: false });
+    const unanswered = crashed.countersign.verifications.start({ to });
+    await reached;
+    // As good as dead: its store is closed before the provider has answered.
+    await crashed.countersign.close();
+    await expect(unanswered).rejects.toThrow();
+    const late = await compose(config, { now: () => Date.now() + 600_000 });
+    const list = async () =>
+      (await late.countersign.messages.list()) as { messages: { status: string; dispatches: unknown[] }[] };
+    await expect
+      .poll(async () => (await list()).messages)
+      .toMatchObject([{ status: 'failed', dispatches: [{ provider: 'none', state: 'failed', reason: 'expired' }] }]);
+    expect(phone.sent).toHaveLength(1);
+    await late.countersign.close();
+  });
+});
+
+function codeIn(text: string | undefined): string {
+  return /(?<!\d)\d{6}(?!\d)/.exec(text ?? '')?.[0] ?? 'none';
+}
