@@ -69,7 +69,10 @@ async function run(args: readonly string[]): Promise<number | undefined> {
   if (first === 'help' || first === '--help' || first === '-h') return printHelp(args.slice(1));
   if (first === '') throw new UsageError(`Say what to do:\n\n${overview('')}\n`);
   const name = nameOf(first, second);
-  if (name === undefined) throw unknownCommand(first, second, args.includes('--help'));
+  if (name === undefined) {
+    if (isGroup(first) && (second === '--help' || second === '-h')) return printHelp([first]);
+    throw unknownCommand(first, second);
+  }
   const rest = args.slice(name.split(' ').length);
   const options = rest.slice(0, rest.indexOf('--') === -1 ? rest.length : rest.indexOf('--'));
   if (options.includes('--help') || options.includes('-h')) return printHelp(name.split(' '));
@@ -121,13 +124,13 @@ function isGroup(word: string): boolean {
   return Object.keys(commands).some((name) => name.startsWith(`${word} `));
 }
 
-function unknownCommand(first: string, second: string, wantsHelp = false): UsageError {
+function unknownCommand(first: string, second: string): UsageError {
   const names = Object.keys(commands);
   if (!isGroup(first)) {
     const words = [...new Set(names.map((name) => name.split(' ')[0] ?? '')), 'help'];
     return new UsageError(`There is no command '${first}'${nearestTo(first, words)}`);
   }
-  if (second === '' || wantsHelp || second.startsWith('-'))
+  if (second === '' || second.startsWith('-'))
     return new UsageError(`Say what to do with ${first}:\n\n${overview(first)}\n`, first);
   const seconds = names.filter((name) => name.startsWith(`${first} `)).map((name) => name.slice(first.length + 1));
   return new UsageError(`There is no command '${first} ${second}'${nearestTo(second, seconds)}`, first);

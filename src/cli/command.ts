@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { nearestTo } from '../config/nearest.ts';
 import { columns, type ExitCode, programName, UsageError } from './output.ts';
 
-export type Option = {
+type Option = {
   readonly type: 'string' | 'boolean';
   /** what stands for the value in the help, e.g. `APP` */
   readonly value?: string;

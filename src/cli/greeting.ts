@@ -30,7 +30,7 @@ ${places.join('\n')}
   Send a code:
     curl -s ${address}/v1/verifications -H 'Content-Type: application/json' -d '{"to":"${to}"}'
   or in another terminal:
-    ${programName} send '${to}'
+    ${environmentOf(address)}${programName} send '${to}'
 
 `;
 }
@@ -47,4 +47,12 @@ function exampleNumber({ country, allowedCountries, routes }: App): string | und
   );
   if (found === undefined || found === EXAMPLE.country) return found && EXAMPLE.number;
   return getExampleNumber(found as CountryCode, examples)?.number;
+}
+
+/** What was set for this process alone, so that a command in another terminal finds the same server and store. */
+function environmentOf(address: string): string {
+  const { PORT, DATA_DIR } = process.env;
+  // Not PORT as it is: 0 takes a free one.
+  const port = PORT ? `PORT=${new URL(address).port || '80'} ` : '';
+  return DATA_DIR ? `DATA_DIR='${DATA_DIR.replaceAll("'", "'\\''")}' ${port}` : port;
 }

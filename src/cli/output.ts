@@ -68,7 +68,7 @@ const operatorCodes: ReadonlySet<string> = new Set<ProblemCode>([
 export function printRefusal(problem: ProblemBody, asJson: boolean, more: readonly string[] = []): ExitCode {
   const { code, detail, attempts_left, retry_after } = problem;
   const attempts = attempts_left === undefined ? '' : ` Attempts left: ${attempts_left}.`;
-  const wait = retry_after === undefined ? '' : ` Try again in ${durationText(retry_after)}.`;
+  const wait = retry_after === undefined ? '' : ` Retry after ${durationText(retry_after)}.`;
   printError([`${code}: ${detail}${attempts}${wait}`, ...more].join('\n'));
   if (asJson) printJson(problem);
   return operatorCodes.has(code) ? exitCodes.operator : exitCodes.refused;

@@ -16,8 +16,8 @@ export type StartedJson = Static<typeof StartedBody>;
 export type MessageJson = Static<typeof MessageBody>;
 
 type Recipient = { readonly to: string; readonly country?: string; readonly channel?: string };
-export type StartFields = Recipient & { readonly locale?: string; readonly purpose?: string };
-export type MessageFields = Recipient & { readonly text: string };
+type StartFields = Recipient & { readonly locale?: string; readonly purpose?: string };
+type MessageFields = Recipient & { readonly text: string };
 
 export type SendAnswer<Body> =
   /** `provider`: who took the message, where that is known */

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
@@ -139,11 +140,11 @@ export function resolveConfig(
     const value = Value.Default(AppSchema, Value.Clone(settings)) as unknown;
     const found = faultsOf(AppSchema, value, `apps.${id}`, nameOf);
     faults.push(...found);
-    if (found.length > 0) continue;
-    const { app, faults: further } = resolveApp(id, value as Static<typeof AppSchema>, providers, mode);
+    const { app, faults: further } = resolveApp(id, wellFormedPart(value), providers, mode);
     faults.push(...further);
     resolvedApps.set(id, app);
   }
+  faults.push(...proxyFaults(filled.trustedProxies ?? [], nameOf('trustedProxies')));
   faults.push(...secretFaults(filled.secret, mode));
   if (faults.length > 0) throw new ConfigError([...new Set(faults)]);
   return {
@@ -160,6 +161,39 @@ export function resolveConfig(
     providers,
     apps: resolvedApps,
   };
+}
+
+/**
+ * The settings of an app with the default for each key that is at fault, so that what is wrong with the others is told
+ * in the same breath.
+ */
+function wellFormedPart(settings: unknown): Static<typeof AppSchema> {
+  const given = typeof settings === 'object' && settings !== null ? settings : {};
+  const atFault = new Set([...Value.Errors(AppSchema, given)].map(({ instancePath }) => instancePath.split('/')[1]));
+  const kept = Object.entries(given).filter(([key]) => key in AppSchema.properties && !atFault.has(key));
+  return Value.Default(AppSchema, Object.fromEntries(kept)) as Static<typeof AppSchema>;
+}
+
+/** Networks and addresses as Fastify takes them; a name would stop the start with a stack trace. */
+function proxyFaults(trustedProxies: unknown, name: string): string[] {
+  if (!Array.isArray(trustedProxies)) return [];
+  return trustedProxies
+    .filter((proxy) => typeof proxy === 'string' && !isNetwork(proxy))
+    .map(
+      (proxy) => `${name} names ${proxy}, which is no address or network: 10.0.0.5, 10.0.0.0/8, fd00::/8, or loopback`,
+    );
+}
+
+function isNetwork(text: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
+  const [address = '', bits, ...rest] = text.split('/');
+  const most = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : 0;
+  // Zero bits would trust everybody, and so let everybody name any address.
+  return (
+    most > 0 &&
+    rest.length === 0 &&
+    (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) >= 1 && Number(bits) <= most))
+  );
 }
 
 function secretFaults(secret: string | undefined, mode: Mode): string[] {

@@ -95,7 +95,7 @@ export const AppSchema = Type.Object(
 
 export type AppSettings = Static<typeof AppSchema>;
 
-/** What `countersign.config.ts` may say. The environment says the same in upper case, and wins. */
+/** What `countersign.config.ts` may say. Most of it has an environment variable too (load.ts), which wins. */
 export const FileSchema = Type.Object(
   {
     mode: Type.Optional(Type.Enum(['development', 'production'])),

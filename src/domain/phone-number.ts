@@ -204,6 +204,9 @@ function askLibrary(number: string, defaultCountry: CountryCode | undefined): Pa
     if (!STRICT_E164.test(parsed.number)) {
       return refused(parsed.number.length <= E164_MIN_DIGITS ? 'too-short' : 'too-long');
     }
+    // Behind one trunk prefix may stand another (+375 0 810…): what does not read as itself would be kept and never found.
+    const again = parsed.number === number ? parsed : parsePhoneNumberFromString(parsed.number);
+    if (again?.number !== parsed.number || !again.isValid()) return refused('invalid');
     const type = parsed.getType();
     return {
       ok: true,

@@ -121,7 +121,7 @@ export type ApiKey = {
   readonly id: string;
   readonly app: string;
   readonly name: string;
-  /** SHA-256 of the key: it is 160 random bits, so nothing slower is needed */
+  /** SHA-256 of the key: it is 192 random bits, so nothing slower is needed */
   readonly hash: string;
   readonly createdAt: number;
   readonly revokedAt: number | undefined;

@@ -45,11 +45,14 @@ export function authenticate({ countersign, config }: Composed): onRequestHookHa
   };
 }
 
-/** The socket and the name: a page in a browser can make this machine call itself under a name of the attacker's. */
+/**
+ * The socket, the name, and whom a trusted proxy speaks for: a page in a browser can make this machine call itself under
+ * a name of the attacker's. What an unknown proxy says is not even looked at.
+ */
 export function isLocal(request: FastifyRequest): boolean {
-  return (
-    loopbackAddress.test(request.socket.remoteAddress ?? '') &&
-    loopbackHost.test(request.headers.host ?? '') &&
-    request.headers['x-forwarded-for'] === undefined
-  );
+  return isLoopback(request) && loopbackAddress.test(request.ip) && loopbackHost.test(request.headers.host ?? '');
+}
+
+export function isLoopback(request: FastifyRequest): boolean {
+  return loopbackAddress.test(request.socket.remoteAddress ?? '');
 }

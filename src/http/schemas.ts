@@ -42,6 +42,7 @@ export const IdempotencyHeaders = Type.Object({
   ),
 });
 
+// The examples are what the API page fills in: without one it makes values up, which are refused.
 export const StartBody = Type.Object(
   {
     to: Number_,
@@ -62,14 +63,17 @@ export const StartBody = Type.Object(
       }),
     ),
   },
-  closed,
+  { ...closed, examples: [{ to: '+998901234567' }] },
 );
 
-export const ResendBody = Type.Object({ channel: Type.Optional(Channel), client_ip: Type.Optional(ClientIp) }, closed);
+export const ResendBody = Type.Object(
+  { channel: Type.Optional(Channel), client_ip: Type.Optional(ClientIp) },
+  { ...closed, examples: [{}] },
+);
 
 export const CheckByIdBody = Type.Object(
   { code: Code, purpose: Type.Optional(Purpose), subject: Type.Optional(Subject) },
-  closed,
+  { ...closed, examples: [{ code: '042917' }] },
 );
 
 export const CheckByNumberBody = Type.Object(
@@ -81,7 +85,7 @@ export const CheckByNumberBody = Type.Object(
     subject: Type.Optional(Subject),
     approval_token: Type.Optional(ApprovalToken),
   },
-  closed,
+  { ...closed, examples: [{ to: '+998901234567', code: '042917' }] },
 );
 
 const verificationFields = {
@@ -121,7 +125,7 @@ export const MessageRequestBody = Type.Object(
     text: Type.String({ maxLength: 4000 }),
     channel: Type.Optional(Channel),
   },
-  closed,
+  { ...closed, examples: [{ to: '+998901234567', text: 'Your driver is here.' }] },
 );
 
 export const MessageBody = Type.Object(

@@ -192,6 +192,7 @@ function openApi(publicUrl: string | undefined) {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     ...(publicUrl === undefined ? {} : { servers: [{ url: publicUrl }] }),
+    tags: ['verifications', 'messages', 'numbers', 'reports', 'system'].map((name) => ({ name })),
     security: [{ key: [] }],
     components: {
       securitySchemes: {

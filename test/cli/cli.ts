@@ -40,7 +40,7 @@ export type Installation = AsyncDisposable & {
 };
 
 // biome-ignore lint/suspicious/noExplicitAny: what a test looks into is what it then says about it
-export type Json = any;
+type Json = any;
 
 export async function makeInstallation(settings: Environment = {}): Promise<Installation> {
   const directory = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
@@ -134,7 +134,7 @@ function collect(stream: NodeJS.ReadableStream | null): () => string {
   return () => text;
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

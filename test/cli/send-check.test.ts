@@ -100,7 +100,7 @@ describe('send and check without a server', () => {
     const limited = await installation.json(['send', TO, '--text', 'Hello again']);
     expect(limited).toMatchObject({ code: 3, body: { code: 'rate-limited' } });
     expect(limited.body.retry_after).toBeGreaterThan(500);
-    expect(limited.stderr).toContain('Try again in 10 min.');
+    expect(limited.stderr).toContain('Retry after 10 min.');
   });
 
   it('asks which app is meant where several are configured and none is the default', async () => {
@@ -173,9 +173,14 @@ describe('send through Twilio', () => {
     expect(stdout).not.toContain(received);
     expect((await installation.run(['check', body.id, received])).code).toBe(0);
 
+    const told = await installation.run(['send', '+998901234568']);
+    expect(told.stdout).toMatch(/-- check ver_\S+ <code>$/m);
+    expect(told.stdout).not.toMatch(/^ +Code /m);
+    expect(told.stdout).not.toContain(codeIn(twilio.messages[1]?.body));
+
     const text = await installation.run(['send', TO, '--text', 'Your driver is here.']);
     expect(text.stdout).toContain('Taken by   twilio');
-    expect(twilio.messages[1]?.body).toBe('Your driver is here.');
+    expect(twilio.messages[2]?.body).toBe('Your driver is here.');
   });
 
   it('exits with 1 when the provider refuses, and passes on what it said', async () => {

@@ -106,6 +106,8 @@ describe('serve in development mode', () => {
     const greeting = await eventually(() => (server.stdout().includes('send ') ? server.stdout() : undefined));
     expect(server.url).toBe(`http://127.0.0.1:${installation.environment['PORT']}`);
     expect(greeting).toContain(`${server.url}/inbox`);
+    const { DATA_DIR, PORT } = installation.environment;
+    expect(greeting).toContain(`DATA_DIR='${DATA_DIR}' PORT=${PORT} npm run -s countersign -- send '+998901234567'`);
     const line = greeting.split('\n').find((each) => each.trimStart().startsWith('curl ')) ?? '';
     // Some machines have no curl: then the same request is made from its parts.
     const [, url = '', body = ''] = /curl -s (\S+) .* -d '([^']+)'$/.exec(line) ?? [];

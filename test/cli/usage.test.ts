@@ -36,6 +36,8 @@ describe('command line', () => {
     }
     const { stdout } = await installation.run(['help', 'keys', 'revoke']);
     expect(stdout).toBe(runs[commands.indexOf('keys revoke')]?.stdout);
+    const group = await installation.run(['keys', '--help']);
+    expect(group).toMatchObject({ code: 0, stdout: expect.stringContaining('keys rotate-signing'), stderr: '' });
   });
 
   it('prints the version of the package', async () => {

@@ -216,6 +216,12 @@ describe('the guard of the inbox', () => {
     expect((await app.inject({ url: '/inbox/api/messages', headers })).statusCode).toBe(403);
   });
 
+  it('refuses another machine that calls itself localhost', async () => {
+    const request = { url: '/inbox/api/messages', headers: { host: 'localhost' } };
+    expect((await app.inject({ ...request, remoteAddress: '198.51.100.9' })).statusCode).toBe(403);
+    expect((await app.inject({ ...request, remoteAddress: '::ffff:127.0.0.1' })).statusCode).toBe(200);
+  });
+
   it('lets a foreign host name clear nothing', async () => {
     await send({ text: '123456' });
     const headers = { host: 'attacker.example' };

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { compose } from '../../src/compose.ts';
 import { resolveConfig } from '../../src/config/load.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
+import type { Countersign } from '../../src/service/countersign.ts';
 import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
 import { createPhone, SECRET } from './running-server.ts';
 import { makeDataDir, makeKey, removeDataDir, type ServerProcess, serveInProcess } from './server-process.ts';
@@ -21,40 +22,13 @@ afterEach(async () => {
 
 describe('8. stored before sent', () => {
   it('sends a code again, the same one, after the process was killed in the middle of handing it over', async () => {
-    dataDir = await makeDataDir();
-    simulator = await startTwilioSimulator();
-    const key = await makeKey(dataDir, SECRET);
-    server = await serveInProcess(dataDir, {
-      COUNTERSIGN_MODE: 'production',
-      COUNTERSIGN_SECRET: SECRET,
-      DATA_DIR: dataDir,
-      TWILIO_ACCOUNT_SID: simulator.accountSid,
-      TWILIO_AUTH_TOKEN: simulator.authToken,
-      TWILIO_PHONE_NUMBER: '+15005550006',
-      TWILIO_BASE_URL: simulator.url,
-    });
-    simulator.behave({ kind: 'stall' });
-    const headers = { 'idempotency-key': 'before-the-crash' };
-    const lost = server
-      .call('POST', '/v1/verifications', { body: { to }, key, headers })
-      .catch((error: Error) => error);
-    await simulator.received(1);
-    await server.stop('SIGKILL');
-    expect(await lost).toBeInstanceOf(Error);
-    // The provider took it and never said so: the code may be on the phone.
-    const codeOnPhone = codeIn(simulator.messages[0]?.body);
-
-    // The next process on the same directory, sixteen seconds later: the clock is moved, nobody waits.
-    const phone = createPhone();
-    const file = { mode: 'production' as const, secret: SECRET, dataDir, providers: { phone: phone.definition } };
-    const config = resolveConfig(file, {}, providerDefinitions, dataDir);
-    const { countersign } = await compose(config, { now: () => Date.now() + ORPHANED_MS });
+    const codeOnPhone = await crashWhileSending();
+    const { countersign, phone } = await startAgain(ORPHANED_MS);
     await expect.poll(() => phone.sent.length).toBe(1);
     expect(codeIn(phone.sent[0]?.text)).toBe(codeOnPhone);
-    const { messages } = (await countersign.messages.list()) as {
-      messages: { status: string; dispatches: unknown[] }[];
-    };
-    expect(messages).toMatchObject([{ status: 'queued', dispatches: [{ provider: 'phone', state: 'queued' }] }]);
+    await expect
+      .poll(() => messagesOf(countersign))
+      .toMatchObject([{ status: 'queued', dispatches: [{ provider: 'phone', state: 'queued' }] }]);
 
     // Whoever asks again with the same key gets the answer of the first request, and no second message.
     const repeated = await countersign.verifications.start({ to, idempotencyKey: 'before-the-crash' });
@@ -65,32 +39,62 @@ describe('8. stored before sent', () => {
     await countersign.close();
   });
 
+  it('leaves a message alone that its node may still be handing over', async () => {
+    await crashWhileSending();
+    const { countersign, phone } = await startAgain(0);
+    expect(await messagesOf(countersign)).toMatchObject([{ status: 'pending', dispatches: [] }]);
+    // The first look for orphans is over by then.
+    await countersign.close();
+    expect(phone.sent).toEqual([]);
+  });
+
   it('says of a message that came too late for its code why it was not sent', async () => {
-    dataDir = await makeDataDir();
-    const phone = createPhone();
-    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
-    phone.behave(() => {
-      reach();
-      return new Promise(() => {});
-    });
-    const file = { mode: 'production' as const, secret: SECRET, dataDir, providers: { phone: phone.definition } };
-    const config = resolveConfig(file, {}, providerDefinitions, dataDir);
-    const crashed = await compose(config, { housekeeping: false });
-    const unanswered = crashed.countersign.verifications.start({ to });
-    await reached;
-    // As good as dead: its store is closed before the provider has answered.
-    await crashed.countersign.close();
-    await expect(unanswered).rejects.toThrow();
-    const late = await compose(config, { now: () => Date.now() + 600_000 });
-    const list = async () =>
-      (await late.countersign.messages.list()) as { messages: { status: string; dispatches: unknown[] }[] };
+    await crashWhileSending();
+    const { countersign, phone } = await startAgain(600_000);
     await expect
-      .poll(async () => (await list()).messages)
+      .poll(() => messagesOf(countersign))
       .toMatchObject([{ status: 'failed', dispatches: [{ provider: 'none', state: 'failed', reason: 'expired' }] }]);
-    expect(phone.sent).toHaveLength(1);
-    await late.countersign.close();
+    expect(phone.sent).toEqual([]);
+    await countersign.close();
   });
 });
+
+/** Kills a server, as the kernel would, while its provider is silent. @returns the code that the provider took */
+async function crashWhileSending(): Promise<string> {
+  dataDir = await makeDataDir();
+  simulator = await startTwilioSimulator();
+  const key = await makeKey(dataDir, SECRET);
+  server = await serveInProcess(dataDir, {
+    COUNTERSIGN_MODE: 'production',
+    COUNTERSIGN_SECRET: SECRET,
+    DATA_DIR: dataDir,
+    TWILIO_ACCOUNT_SID: simulator.accountSid,
+    TWILIO_AUTH_TOKEN: simulator.authToken,
+    TWILIO_PHONE_NUMBER: '+15005550006',
+    TWILIO_BASE_URL: simulator.url,
+  });
+  simulator.behave({ kind: 'stall' });
+  const headers = { 'idempotency-key': 'before-the-crash' };
+  const lost = server.call('POST', '/v1/verifications', { body: { to }, key, headers }).catch((error: Error) => error);
+  await simulator.received(1);
+  await server.stop('SIGKILL');
+  expect(await lost).toBeInstanceOf(Error);
+  return codeIn(simulator.messages[0]?.body);
+}
+
+/** The next process on the same directory, some time later: the clock is moved, nobody waits. */
+async function startAgain(laterMs: number) {
+  const phone = createPhone();
+  const file = { mode: 'production' as const, secret: SECRET, dataDir, providers: { phone: phone.definition } };
+  const config = resolveConfig(file, {}, providerDefinitions, dataDir);
+  const { countersign } = await compose(config, { now: () => Date.now() + laterMs });
+  return { countersign, phone };
+}
+
+async function messagesOf({ messages }: Countersign) {
+  const answer = await messages.list();
+  return answer.kind === 'found' ? answer.messages : [];
+}
 
 function codeIn(text: string | undefined): string {
   return /(?<!\d)\d{6}(?!\d)/.exec(text ?? '')?.[0] ?? 'none';

@@ -82,6 +82,8 @@ type Setup = {
   readonly environment?: Environment;
   readonly parts?: Parts;
   readonly options?: Partial<ServerOptions>;
+  /** a free one unless told otherwise */
+  readonly port?: number;
 };
 
 /** The whole service on a free port, with a clock of its own that starts at the real time. */
@@ -99,7 +101,7 @@ export async function startServer(setup: Setup = {}): Promise<RunningServer> {
   const clock = { now: Date.now() };
   const logged: string[] = [];
   const note = (level: string) => (fields: object, message: string) =>
-    void logged.push(JSON.stringify({ level, message, ...fields }));
+    void logged.push(JSON.stringify({ level, msg: message, ...fields }));
   const log = { info: note('info'), warn: note('warn'), error: note('error') };
   const composed = await compose(config, { log, now: () => clock.now, ...setup.parts });
   const server = await buildServer(composed, {
@@ -109,7 +111,7 @@ export async function startServer(setup: Setup = {}): Promise<RunningServer> {
     docsDirectory,
     ...setup.options,
   });
-  await server.listen({ host: '127.0.0.1', port: 0 });
+  await server.listen({ host: '127.0.0.1', port: setup.port ?? 0 });
   const origin = addressOf(server, '127.0.0.1');
   const call = httpClient(origin);
   const keys = new Map<string, string>();

@@ -48,7 +48,9 @@ describe('a check', () => {
       const { countersign, clock, fake } = await openBench();
       const { id, expiresAt } = expectStarted(await countersign.verifications.start({ to: NUMBER })).verification;
       const check = () =>
-        countersign.verifications.check(by === 'id' ? { id, code: fake.lastCode } : { to: NUMBER, code: fake.lastCode });
+        countersign.verifications.check(
+          by === 'id' ? { id, code: fake.lastCode } : { to: NUMBER, code: fake.lastCode },
+        );
       clock.now = expiresAt;
       expect(await check()).toMatchObject({ code: by === 'id' ? 'verification-expired' : 'code-wrong' });
       clock.now = expiresAt - 1;
@@ -60,7 +62,10 @@ describe('a check', () => {
     const { countersign } = await openBench();
     const { id } = expectStarted(await countersign.verifications.start({ to: NUMBER })).verification;
     for (const code of ['', '12345', '1234567', 'abcdef', '12 34 5', '１２３４５'])
-      expect(await countersign.verifications.check({ id, code })).toMatchObject({ code: 'code-malformed', field: 'code' });
+      expect(await countersign.verifications.check({ id, code })).toMatchObject({
+        code: 'code-malformed',
+        field: 'code',
+      });
     expect(await countersign.verifications.get({ id })).toMatchObject({ verification: { attemptsLeft: 5 } });
   });
 
@@ -115,7 +120,9 @@ describe('a check', () => {
     for (const to of [live, never]) {
       for (let guess = 1; guess < 20; guess += 1) await countersign.verifications.check({ to, code: '000000' });
     }
-    const locked = await Promise.all([live, never].map((to) => countersign.verifications.check({ to, code: '000000' })));
+    const locked = await Promise.all(
+      [live, never].map((to) => countersign.verifications.check({ to, code: '000000' })),
+    );
     expect(locked[0]).toEqual(locked[1]);
     expect(locked[0]).toMatchObject({ code: 'number-locked', retryAfterMs: DAY });
   });
@@ -230,7 +237,9 @@ describe('the token of an approval', () => {
   it('can be checked by anybody with the public keys, also after a rotation', async () => {
     const { countersign, clock, fake, again } = await openBench({ limits: noLimits });
     const approve = async () => {
-      const { id } = expectStarted(await countersign.verifications.start({ to: NUMBER, purpose: 'payment' })).verification;
+      const { id } = expectStarted(
+        await countersign.verifications.start({ to: NUMBER, purpose: 'payment' }),
+      ).verification;
       const answer = await countersign.verifications.check({ id, code: fake.lastCode });
       if (answer.kind !== 'approved') throw new Error('not approved');
       return answer;
@@ -263,6 +272,7 @@ describe('the token of an approval', () => {
   it('is known to a process that did not rotate after ten seconds', async () => {
     const { countersign, clock, again } = await openBench();
     const other = await again();
+    clock.advance(1);
     const id = await countersign.tokens.rotate();
     clock.advance(10_000);
     expect((await other.tokens.jwks()).keys[0]?.kid).toBe(id);

@@ -126,7 +126,11 @@ describe('a dispatch (invariant 10)', () => {
     await vi.advanceTimersByTimeAsync(1);
     expectStarted(await answer);
     expect([aborted, ...handedOver()]).toEqual([true, 1, 1, 0]);
-    expect((await message())?.dispatches[0]).toMatchObject({ state: 'unknown', reason: 'uncertain', errorCode: 'timeout' });
+    expect((await message())?.dispatches[0]).toMatchObject({
+      state: 'unknown',
+      reason: 'uncertain',
+      errorCode: 'timeout',
+    });
   });
 
   it('is over after eight seconds, however many providers are left', async () => {

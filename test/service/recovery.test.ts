@@ -7,7 +7,10 @@ import { type Bench, expectStarted, MINUTE, NUMBER, noLimits, openBench, until }
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
 });
+const abandoned: ((outcome: SendOutcome) => void)[] = [];
+// Before the services are closed, which wait for what is under way.
 afterEach(() => {
+  for (const settle of abandoned.splice(0)) settle({ kind: 'failed', reason: 'uncertain', code: 'died' });
   vi.useRealTimers();
 });
 
@@ -18,7 +21,7 @@ async function openDying(app: Parameters<typeof openBench>[0] = {}): Promise<Ben
 }
 
 function die({ fake }: Bench): void {
-  fake.answer = () => new Promise<SendOutcome>(() => {});
+  fake.answer = () => new Promise<SendOutcome>((resolve) => abandoned.push(resolve));
 }
 
 function revive({ fake }: Bench): void {
@@ -182,8 +185,7 @@ describe('closing', () => {
       isClosed = true;
     });
     // As many turns as closing at once would take.
-    let turns = 0;
-    await until(() => isClosed || (turns += 1) > 1000);
+    for (let turn = 0; turn < 1000; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     expect(isClosed).toBe(false);
     outcome.resolve({ kind: 'accepted', providerMessageId: '1' });
     // The store was closed under a text that had been sent: the caller got an error, and the next process sent it again.

@@ -2,7 +2,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { failed } from '../../src/index.ts';
-import { type Bench, expectStarted, FakeProvider, MINUTE, NUMBER, noLimits, openBench, wrongCode } from './service-bench.ts';
+import {
+  type Bench,
+  expectStarted,
+  FakeProvider,
+  MINUTE,
+  NUMBER,
+  noLimits,
+  openBench,
+  wrongCode,
+} from './service-bench.ts';
 
 /** Everything that can be asked for, well and badly, once. Returns all answers, and what was thrown. */
 async function useEverything({ countersign, clock, fake }: Bench): Promise<unknown[]> {

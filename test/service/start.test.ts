@@ -73,13 +73,18 @@ describe('a start', () => {
 
   it('of an app that is not configured is a mistake of the program', async () => {
     const { countersign } = await openBench();
-    await expect(countersign.verifications.start({ app: 'taxi', to: NUMBER })).rejects.toThrow(/no app 'taxi'.*default/);
+    await expect(countersign.verifications.start({ app: 'taxi', to: NUMBER })).rejects.toThrow(
+      /no app 'taxi'.*default/,
+    );
   });
 });
 
 describe('limits (invariant 7)', () => {
   it('let exactly k of fifty starts at once through, and as many texts', async () => {
-    const { countersign, fake } = await openBench({ limits: { perNumber: [{ max: 7, windowSeconds: 3600 }] }, maxSends: 10 });
+    const { countersign, fake } = await openBench({
+      limits: { perNumber: [{ max: 7, windowSeconds: 3600 }] },
+      maxSends: 10,
+    });
     const answers = await Promise.all(
       Array.from({ length: 50 }, () => countersign.verifications.start({ to: NUMBER })),
     );
@@ -118,7 +123,8 @@ describe('limits (invariant 7)', () => {
     const { countersign, fake } = await openBench({
       limits: { ...noLimits, perPrefix: [{ max: 5, windowSeconds: 3600 }] },
     });
-    for (let index = 0; index < 9; index += 1) await countersign.verifications.start({ to: `+9989012345${60 + index}` });
+    for (let index = 0; index < 9; index += 1)
+      await countersign.verifications.start({ to: `+9989012345${60 + index}` });
     expect(fake.received).toHaveLength(5);
   });
 
@@ -194,7 +200,12 @@ describe('a resend', () => {
   });
 
   it('that replaces is one for twenty at once, where nothing has to be waited for', async () => {
-    const { countersign, fake } = await openBench({ resend: 'replace', resendAfterSeconds: [0], maxSends: 4, limits: noLimits });
+    const { countersign, fake } = await openBench({
+      resend: 'replace',
+      resendAfterSeconds: [0],
+      maxSends: 4,
+      limits: noLimits,
+    });
     const { id } = expectStarted(await countersign.verifications.start({ to: NUMBER })).verification;
     const answers = await Promise.all(Array.from({ length: 20 }, () => countersign.verifications.resend({ id })));
     expect(answers.filter(({ kind }) => kind === 'started')).toHaveLength(3);
@@ -223,7 +234,10 @@ describe('a resend', () => {
     const { countersign, clock, fake } = await openBench({ limits: noLimits });
     const { id } = expectStarted(await countersign.verifications.start({ to: NUMBER })).verification;
     await countersign.verifications.check({ id, code: fake.lastCode });
-    expect(await countersign.verifications.resend({ id })).toMatchObject({ code: 'verification-settled', status: 'approved' });
+    expect(await countersign.verifications.resend({ id })).toMatchObject({
+      code: 'verification-settled',
+      status: 'approved',
+    });
     const other = expectStarted(await countersign.verifications.start({ to: NUMBER })).verification;
     clock.now = other.expiresAt;
     expect(await countersign.verifications.resend({ id: other.id })).toMatchObject({ code: 'verification-expired' });
@@ -288,12 +302,16 @@ describe('apps (invariant 13)', () => {
     expect(await verifications.get({ app: 'bank', id: ours.id })).toMatchObject({ code: 'verification-unknown' });
     expect(await verifications.cancel({ app: 'bank', id: ours.id })).toMatchObject({ code: 'verification-unknown' });
     expect(await verifications.resend({ app: 'bank', id: ours.id })).toMatchObject({ code: 'verification-unknown' });
-    expect(await verifications.check({ app: 'bank', id: ours.id, code })).toMatchObject({ code: 'verification-unknown' });
+    expect(await verifications.check({ app: 'bank', id: ours.id, code })).toMatchObject({
+      code: 'verification-unknown',
+    });
     expect(await verifications.check({ app: 'taxi', to: NUMBER, code: theirs })).toMatchObject({ code: 'code-wrong' });
     for (let guess = 0; guess < 21; guess += 1) {
       await verifications.check({ app: 'bank', to: NUMBER, code: wrongCode(theirs) });
     }
-    expect(await verifications.check({ app: 'bank', to: NUMBER, code: theirs })).toMatchObject({ code: 'number-locked' });
+    expect(await verifications.check({ app: 'bank', to: NUMBER, code: theirs })).toMatchObject({
+      code: 'number-locked',
+    });
     expect(await verifications.check({ app: 'taxi', to: NUMBER, code })).toMatchObject({ kind: 'approved' });
   });
 });

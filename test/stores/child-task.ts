@@ -9,7 +9,13 @@ export type ChildTask = { readonly file: string } & (
   | { readonly kind: 'open' }
   /** starts and checks without an end, and says each acknowledged one */
   | { readonly kind: 'work'; readonly workers: number; readonly firstNumber: number }
-  | { readonly kind: 'race'; readonly on: 'approval'; readonly count: number; readonly id: string; readonly digest: string }
+  | {
+      readonly kind: 'race';
+      readonly on: 'approval';
+      readonly count: number;
+      readonly id: string;
+      readonly digest: string;
+    }
   | { readonly kind: 'race'; readonly on: 'attempts'; readonly count: number; readonly id: string }
   | { readonly kind: 'race'; readonly on: 'limit'; readonly count: number; readonly max: number }
 );
@@ -66,7 +72,8 @@ export class Child {
   /** The last thing it said, once it has ended by itself. */
   async result(): Promise<unknown> {
     await this.#ended;
-    if (this.#process.exitCode !== 0) throw new Error(`the child ended with ${this.#process.exitCode}: ${this.#complaints}`);
+    if (this.#process.exitCode !== 0)
+      throw new Error(`the child ended with ${this.#process.exitCode}: ${this.#complaints}`);
     return this.said.at(-1);
   }
 

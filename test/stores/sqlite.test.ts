@@ -17,8 +17,8 @@ import {
   MINUTE,
   perNumber,
   phone,
-  startStep,
   started,
+  startStep,
   T0,
   tally,
   verificationOf,
@@ -224,8 +224,8 @@ describe('a SQLite store', () => {
     });
   });
 
-  it('refuses a file that a newer version wrote, and leaves it alone', () => {
-    openSqliteStore(file).close();
+  it('refuses a file that a newer version wrote, and leaves it alone', async () => {
+    await openSqliteStore(file).close();
     const database = new DatabaseSync(file);
     database.exec('PRAGMA user_version = 99');
     expect(() => openSqliteStore(file)).toThrow(expect.objectContaining({ code: 'store-incompatible' }));

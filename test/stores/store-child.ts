@@ -57,7 +57,9 @@ switch (task.kind) {
     await barrier();
     const outcomes = await inWaves<{ readonly kind: string }>(task.count, (index) => {
       if (task.on === 'limit') {
-        return store.start(startStep(verificationOf({ number: phone(7) }), { buckets: [perNumber(task.max, DAY, phone(7))] }));
+        return store.start(
+          startStep(verificationOf({ number: phone(7) }), { buckets: [perNumber(task.max, DAY, phone(7))] }),
+        );
       }
       const digest = task.on === 'approval' ? Buffer.from(task.digest, 'hex') : wrongDigest;
       return checkById(store, verificationOf({ id: task.id }), digest, T0 + index);

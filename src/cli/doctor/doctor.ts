@@ -22,7 +22,7 @@ Exits with 0 when all is fine, with 1 when there is something to do.`,
     const findings = await examine();
     const isFine = findings.every(({ result }) => result !== 'fault');
     if (json === true) printJson({ ok: isFine, findings });
-    else print(findings.map(lineOf).join('\n'));
+    else print(toText(findings));
     return isFine ? exitCodes.done : exitCodes.operator;
   },
 });
@@ -69,8 +69,13 @@ const marks = { fine: '✓', fault: '✗', skipped: '–' } as const;
 const colours = { fine: 'green', fault: 'red', skipped: 'dim' } as const;
 
 /** In colour on a terminal that wants it (`NO_COLOR`, `FORCE_COLOR`). */
-function lineOf(finding: Finding): string {
-  const mark = styleText(colours[finding.result], marks[finding.result], { stream: process.stdout });
-  const line = `${mark} ${finding.check.padEnd(14)} ${finding.detail}`;
-  return finding.result === 'fault' ? `${line}\n  ${' '.repeat(14)} → ${finding.fix}` : line;
+function toText(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ check }) => check.length));
+  return findings
+    .map((finding) => {
+      const mark = styleText(colours[finding.result], marks[finding.result], { stream: process.stdout });
+      const line = `${mark} ${finding.check.padEnd(width)}  ${finding.detail}`;
+      return finding.result === 'fault' ? `${line}\n  ${' '.repeat(width)}  → ${finding.fix}` : line;
+    })
+    .join('\n');
 }

@@ -10,6 +10,7 @@ import { parsePhoneNumberFromString } from 'libphonenumber-js/max';
 import { Type } from 'typebox';
 import { channels } from '../../domain/provider.ts';
 import type { Inbox, InboxEntry, InboxEvent } from '../../providers/inbox.ts';
+import { isLoopback } from '../authenticate.ts';
 
 /** What the page's empty state shows as the first thing to try. */
 type InboxExample = {
@@ -207,7 +208,9 @@ export function inboxRoutes(inbox: Inbox, options: InboxRoutesOptions): FastifyP
 function mayRead(request: FastifyRequest, { example, allowedHosts = [] }: InboxRoutesOptions): boolean {
   const asked = hostName(`http://${request.headers.host ?? ''}`);
   if (asked === undefined) return false;
-  return ['localhost', '127.0.0.1', '[::1]', hostName(example().url), ...allowedHosts].includes(asked);
+  // Whoever says "localhost" from another machine lies; a server that listens to the network hears that, too.
+  if (['localhost', '127.0.0.1', '[::1]'].includes(asked)) return isLoopback(request);
+  return [hostName(example().url), ...allowedHosts].includes(asked);
 }
 
 function hostName(url: string): string | undefined {

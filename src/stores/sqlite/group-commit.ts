@@ -4,6 +4,7 @@ import { reasonOf } from './database.ts';
 
 type Step = {
   readonly work: () => unknown;
+  readonly acknowledge: 'on disk' | 'committed';
   readonly resolve: (result: never) => void;
   readonly reject: (error: unknown) => void;
 };
@@ -48,12 +49,13 @@ export class GroupCommit {
   /**
    * Runs `work` inside a write transaction that nobody else is in.
    * @param work synchronous; may run a second time, when a neighbour's failure rolled the first time back
+   * @param acknowledge `committed` for what may be lost when the machine loses its power (never when the process dies)
    * @throws CountersignError `store-unavailable`; nothing of the step is stored then
    */
-  run<Result>(work: () => Result): Promise<Result> {
+  run<Result>(work: () => Result, acknowledge: Step['acknowledge'] = 'on disk'): Promise<Result> {
     if (this.#isClosed) return Promise.reject(new CountersignError('store-unavailable', 'The database is closed.'));
     return new Promise<Result>((resolve, reject) => {
-      this.#steps.push({ work, resolve, reject });
+      this.#steps.push({ work, acknowledge, resolve, reject });
       // While the disk is waited for, steps gather: they would have to wait for the next time anyway, and a
       // transaction of many costs hardly more than one of few.
       if (this.#isScheduled || this.#syncing > 0) return;
@@ -117,16 +119,21 @@ export class GroupCommit {
   }
 
   #acknowledge(steps: readonly Step[], results: readonly unknown[]): void {
+    const settle = (when: Step['acknowledge'], failure: unknown) => {
+      for (const [index, step] of steps.entries()) {
+        if (step.acknowledge !== when) continue;
+        if (failure === undefined) step.resolve(results[index] as never);
+        else step.reject(failure);
+      }
+    };
+    settle('committed', undefined);
+    if (steps.every(({ acknowledge }) => acknowledge === 'committed')) return;
     this.#syncing += 1;
     this.#sync((error) => {
       this.#syncing -= 1;
       // First, so that the disk is at work again while the answers are written.
       if (this.#syncing === 0) this.#flush();
-      const failure = error == null ? undefined : asStoreError(error);
-      for (const [index, step] of steps.entries()) {
-        if (failure === undefined) step.resolve(results[index] as never);
-        else step.reject(failure);
-      }
+      settle('on disk', error == null ? undefined : asStoreError(error));
       if (this.#syncing === 0) this.#whenIdle?.();
     });
   }

@@ -82,7 +82,10 @@ class SqliteStore implements Store {
   getVerification: Store['getVerification'] = (app, id) => this.#read(() => this.#verifications.get(app, id));
 
   addMessage: Store['addMessage'] = (step) => this.#commits.run(() => this.#messages.add(step));
-  recordDispatch: Store['recordDispatch'] = (step) => this.#commits.run(() => this.#messages.recordDispatch(step));
+  // If the machine loses its power in that moment the message is an orphan again: its outcome is then not known, and
+  // it is sent once more with the same code. No caller has to wait for the disk for that.
+  recordDispatch: Store['recordDispatch'] = (step) =>
+    this.#commits.run(() => this.#messages.recordDispatch(step), 'committed');
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
   getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));
