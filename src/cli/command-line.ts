@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nearestTo } from '../config/nearest.ts';
+import { nearestTo } from '../domain/nearest.ts';
 import { CountersignError } from '../domain/problem.ts';
 import { type Command, helpOf, readArguments } from './command.ts';
 import { CliError, columns, exitCodes, print, printError, printJson, programName, UsageError } from './output.ts';

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { nearestTo } from '../config/nearest.ts';
+import { nearestTo } from '../domain/nearest.ts';
 import { columns, type ExitCode, programName, UsageError } from './output.ts';
 
 type Option = {

@@ -1,5 +1,5 @@
 import { type Composed, compose, loadProcessConfig } from '../compose.ts';
-import { nearestTo } from '../config/nearest.ts';
+import { nearestTo } from '../domain/nearest.ts';
 import { DEFAULT_APP } from '../service/start-verification.ts';
 import { UsageError } from './output.ts';
 

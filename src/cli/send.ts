@@ -1,5 +1,5 @@
 import { INBOX } from '../config/apps.ts';
-import { nearestTo } from '../config/nearest.ts';
+import { nearestTo } from '../domain/nearest.ts';
 import { channels } from '../domain/provider.ts';
 import { appOption, defineCommand, expectPositionals, jsonOption } from './command.ts';
 import { chooseApp, withInstallation } from './installation.ts';

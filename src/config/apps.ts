@@ -1,9 +1,9 @@
 import { getCountries } from 'libphonenumber-js/max';
 import { textFaults } from '../domain/message-text.ts';
+import { nearestTo } from '../domain/nearest.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
 import type { App } from '../service/app.ts';
 import type { ConfiguredProvider, Mode } from './config.ts';
-import { nearestTo } from './nearest.ts';
 import type { AppSettings } from './schema.ts';
 
 /** The development provider: messages go to a page instead of a phone. */

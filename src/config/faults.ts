@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox';
 import Value from 'typebox/value';
-import { nearestTo } from './nearest.ts';
+import { nearestTo } from '../domain/nearest.ts';
 
 /**
  * Every way in which `value` is not what `schema` asks for, each in a sentence with its place.

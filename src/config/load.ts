@@ -5,12 +5,12 @@ import { pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
 import type { Static, TObject } from 'typebox';
 import Value from 'typebox/value';
+import { nearestTo } from '../domain/nearest.ts';
 import { CountersignError } from '../domain/problem.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import { resolveApp } from './apps.ts';
 import type { Config, ConfiguredProvider, Mode } from './config.ts';
 import { faultsOf } from './faults.ts';
-import { nearestTo } from './nearest.ts';
 import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
 
 type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses'>> & {
@@ -51,7 +51,7 @@ const appVariables = {
 
 const otherVariables = ['COUNTERSIGN_CONFIG'];
 
-export const SECRET_BYTES = 32;
+const SECRET_BYTES = 32;
 
 /** Every fault of a configuration at once: nobody wants to find five of them one restart at a time. */
 export class ConfigError extends CountersignError {

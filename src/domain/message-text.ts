@@ -1,5 +1,7 @@
 // Texts of messages: what is filled in, which characters reach the network, and how many segments are billed for them.
 
+import { nearestTo } from './nearest.ts';
+
 const placeholders = ['brand', 'code', 'minutes'] as const;
 type Placeholder = (typeof placeholders)[number];
 
@@ -23,33 +25,13 @@ export function textFaults(template: string): string[] {
   const faults: string[] = [];
   for (const [, name = ''] of template.matchAll(/\{([^{}]*)\}/g)) {
     if ((placeholders as readonly string[]).includes(name)) continue;
-    faults.push(`unknown placeholder {${name}}, the nearest is {${nearestPlaceholder(name)}}`);
+    faults.push(`{${name}} is no placeholder${nearestTo(name.trim().slice(0, 32), placeholders)}`);
   }
   if (!template.includes('{code}')) faults.push('{code} is missing');
   if (template.length > TEMPLATE_MAX_CHARS) {
     faults.push(`the text has ${template.length} characters, ${TEMPLATE_MAX_CHARS} are the most`);
   }
   return [...new Set(faults)];
-}
-
-function nearestPlaceholder(name: string): Placeholder {
-  const wanted = name.trim().toLowerCase().slice(0, 32);
-  const distances = placeholders.map((placeholder) => editDistance(wanted, placeholder));
-  return placeholders[distances.indexOf(Math.min(...distances))] ?? 'code';
-}
-
-/** Levenshtein: letters to insert, remove or change. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [line, letter] of [...from].entries()) {
-    const next = [line + 1];
-    for (let index = 0; index < to.length; index += 1) {
-      const change = (row[index] ?? 0) + (letter === to[index] ? 0 : 1);
-      next.push(Math.min(change, (row[index + 1] ?? 0) + 1, (next[index] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
 }
 
 /** Zero-width characters, bidi marks and soft hyphens. Nobody sees them, and one of them doubles the price of a Latin text. */

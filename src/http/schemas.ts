@@ -3,7 +3,7 @@ import { channels } from '../domain/provider.ts';
 
 const closed = { additionalProperties: false } as const;
 
-export const Instant = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' });
+const Instant = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' });
 // No minimum: an empty number is `number-invalid`, which says more than a shape does.
 const Number_ = Type.String({
   maxLength: 64,

@@ -69,7 +69,7 @@ export async function settle(
   });
 }
 
-export function codeOf(context: ServiceContext, { nonce, codeNumber, codeLength }: Verification): string {
+function codeOf(context: ServiceContext, { nonce, codeNumber, codeLength }: Verification): string {
   return deriveCode(context.codeKeys, nonce, codeNumber, codeLength);
 }
 

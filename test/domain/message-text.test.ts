@@ -44,13 +44,16 @@ describe('faults of a template', () => {
     ['{cod}', 'code'],
     ['{Code}', 'code'],
     ['{ code }', 'code'],
-    ['{otp_code}', 'code'],
     ['{brnad}', 'brand'],
     ['{BRAND}', 'brand'],
     ['{minute}', 'minutes'],
     ['{mins}', 'minutes'],
   ])('names %s and the nearest placeholder, %s', (unknown, nearest) => {
-    expect(textFaults(`{code} ${unknown}`)).toEqual([`unknown placeholder ${unknown}, the nearest is {${nearest}}`]);
+    expect(textFaults(`{code} ${unknown}`)).toEqual([`${unknown} is no placeholder; did you mean ${nearest}?`]);
+  });
+
+  it('names all placeholders when none is near', () => {
+    expect(textFaults('{code} {otp_code}')).toEqual(['{otp_code} is no placeholder; there are: brand, code, minutes']);
   });
 
   it('names an unknown placeholder once', () => {
@@ -60,7 +63,7 @@ describe('faults of a template', () => {
   it('wants a code', () => {
     expect(textFaults('{brand}: hello')).toEqual(['{code} is missing']);
     expect(textFaults('{brand}: {cdoe}')).toEqual([
-      'unknown placeholder {cdoe}, the nearest is {code}',
+      '{cdoe} is no placeholder; did you mean code?',
       '{code} is missing',
     ]);
   });

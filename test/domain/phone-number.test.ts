@@ -252,10 +252,12 @@ describe('line types', () => {
 });
 
 describe('the short way for strict E.164', () => {
-  /** What the library says of a number, in our shape; `undefined` when it is not valid. */
+  /** What the library says of a number, in our shape; `undefined` when it is not valid, or does not read as itself. */
   function reference(number: string): unknown {
     const found = parsePhoneNumberFromString(number);
     if (found === undefined || !found.isValid() || !E164.test(found.number)) return undefined;
+    const again = parsePhoneNumberFromString(found.number);
+    if (again?.number !== found.number || !again.isValid()) return undefined;
     return {
       number: found.number,
       country: found.country,

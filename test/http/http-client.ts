@@ -1,7 +1,7 @@
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect } from 'node:net';
 
-export type Body = Record<string, unknown>;
+type Body = Record<string, unknown>;
 
 export type Answer = {
   readonly status: number;

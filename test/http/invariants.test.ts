@@ -280,31 +280,31 @@ describe('12. nothing to learn', () => {
   });
 
   it('takes the same time for a wrong code as for a number without a verification', async () => {
-    const rounds = 150;
-    const starts = await times(rounds / 3, async () => {
-      const to = nextNumber();
-      return { to, code: (await server.start(to)).code };
-    });
     const timed = async (to: string, code: string) => {
       const from = performance.now();
       expect((await checkByNumber(to, code)).status).toBe(422);
       return performance.now() - from;
     };
-    const wrongCode: number[] = [];
-    const noVerification: number[] = [];
-    for (let round = 0; round < rounds; round += 1) {
-      const { to, code } = starts[round % starts.length] as { to: string; code: string };
-      // Each in turn goes first, so that neither always has the warmer cache.
-      if (round % 2 === 0) wrongCode.push(await timed(to, wrong(code)));
-      noVerification.push(await timed(nextNumber(), '123456'));
-      if (round % 2 === 1) wrongCode.push(await timed(to, wrong(code)));
-    }
     const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-    const ratio = median(wrongCode) / median(noVerification);
-    // A wait for the disk more or less is 1.5 times and beyond; noise of this measurement is a tenth.
-    expect(ratio, `${median(wrongCode).toFixed(2)} ms and ${median(noVerification).toFixed(2)} ms`).toBeGreaterThan(
-      0.7,
-    );
-    expect(ratio).toBeLessThan(1.43);
+    // Two requests in a row meet the same load of the machine, so they are compared with each other; each kind goes
+    // first as often as last.
+    const measure = async () => {
+      const ratios: number[] = [];
+      for (let pair = 0; pair < 200; pair += 1) {
+        const to = nextNumber();
+        const { code } = await server.start(to);
+        const without = nextNumber();
+        const wrongFirst = pair % 2 === 0;
+        const first = await (wrongFirst ? timed(to, wrong(code)) : timed(without, '123456'));
+        const second = await (wrongFirst ? timed(without, '123456') : timed(to, wrong(code)));
+        ratios.push(wrongFirst ? first / second : second / first);
+      }
+      return median(ratios);
+    };
+    // Noise is different each time, a leak is there each time.
+    const measured: number[] = [];
+    const isEven = () => measured.some((ratio) => ratio > 0.88 && ratio < 1.14);
+    while (measured.length < 4 && !isEven()) measured.push(await measure());
+    expect(isEven(), `wrong code / no verification: ${measured.map((ratio) => ratio.toFixed(2))}`).toBe(true);
   });
 });
