@@ -126,7 +126,10 @@ export function describeChecks(stores: () => OpenedStores): void {
             ? undefined
             : { replaces: 0, codeNumber, digests: codeDigests(verification.id, codeNumber) };
         const later = verification.resendAt;
-        expect(await resend(stores().b, verification, later, { code })).toMatchObject({ kind: 'resent' });
+        expect(await resend(stores().b, verification, later, { code })).toMatchObject({
+          kind: 'resent',
+          verification: { attempts: 3 },
+        });
         const outcomes = await atOnce(50, (i) => checkById(node(i), verification, wrongDigest, later));
         expect(tally(outcomes)).toEqual({ wrong: 2, ended: 48 });
       }

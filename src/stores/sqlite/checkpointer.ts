@@ -1,7 +1,6 @@
 import { extname } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
-import { LOCK_PATIENCE_MS } from './database.ts';
 
 /**
  * A step changes some three pages: that is about 16 MB of log. A page that changes often is then copied once for many
@@ -70,13 +69,10 @@ export class Checkpointer {
   #restartLog(): void {
     if (!this.#database.isOpen) return;
     try {
-      // Without patience: whoever reads or writes in another process now may do so, and the next time comes soon.
-      this.#database.exec('PRAGMA busy_timeout = 0');
+      // Whoever reads or writes in another process just now holds it up; the next time comes soon.
       this.#restart.get();
     } catch {
       // As above: the commits tell.
-    } finally {
-      this.#database.exec(`PRAGMA busy_timeout = ${LOCK_PATIENCE_MS}`);
     }
   }
 }

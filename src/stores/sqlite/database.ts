@@ -3,8 +3,10 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { CountersignError } from '../../domain/problem.ts';
 
-/** Another process may hold the write lock for the length of its commit; more than this is a fault. */
-export const LOCK_PATIENCE_MS = 1000;
+/** How long opening, and so a migration, waits for another process that is at it. */
+const OPEN_PATIENCE_MS = 5000;
+/** How long a step may hold this thread for another process's commit; GroupCommit tries again later. */
+const STEP_PATIENCE_MS = 5;
 const CACHE_KIB = 32_768;
 
 const migrationsDirectory = join(import.meta.dirname, 'migrations');
@@ -13,7 +15,7 @@ const migrationsDirectory = join(import.meta.dirname, 'migrations');
 export function openDatabase(file: string): DatabaseSync {
   try {
     if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true });
-    const database = new DatabaseSync(file, { timeout: LOCK_PATIENCE_MS });
+    const database = new DatabaseSync(file, { timeout: OPEN_PATIENCE_MS });
     // NORMAL never waits at a commit: GroupCommit does, before it acknowledges (see there).
     database.exec(`
       PRAGMA journal_mode = WAL;
@@ -25,6 +27,7 @@ export function openDatabase(file: string): DatabaseSync {
       PRAGMA journal_size_limit = 67108864;
     `);
     migrate(database, file);
+    database.exec(`PRAGMA busy_timeout = ${STEP_PATIENCE_MS}`);
     return database;
   } catch (error) {
     if (error instanceof CountersignError) throw error;

@@ -5,9 +5,17 @@ import { reasonOf } from './database.ts';
 type Step = {
   readonly work: () => unknown;
   readonly acknowledge: 'on disk' | 'committed';
+  /** until when a database that another process has locked is tried again, by the monotonic clock */
+  readonly patientUntil: number;
   readonly resolve: (result: never) => void;
   readonly reject: (error: unknown) => void;
 };
+
+/** Another process holds the lock for the length of its commit; more than this is a fault. */
+const LOCK_PATIENCE_MS = 1000;
+const LOCK_RETRY_MS = 5;
+/** https://sqlite.org/rescode.html#busy */
+const SQLITE_BUSY = 5;
 
 /**
  * The steps that arrive in one turn of the event loop share one transaction, and nobody waits for a timer.
@@ -55,7 +63,7 @@ export class GroupCommit {
   run<Result>(work: () => Result, acknowledge: Step['acknowledge'] = 'on disk'): Promise<Result> {
     if (this.#isClosed) return Promise.reject(new CountersignError('store-unavailable', 'The database is closed.'));
     return new Promise<Result>((resolve, reject) => {
-      this.#steps.push({ work, acknowledge, resolve, reject });
+      this.#steps.push({ work, acknowledge, patientUntil: performance.now() + LOCK_PATIENCE_MS, resolve, reject });
       // While the disk is waited for, steps gather: they would have to wait for the next time anyway, and a
       // transaction of many costs hardly more than one of few.
       if (this.#isScheduled || this.#syncing > 0) return;
@@ -64,47 +72,71 @@ export class GroupCommit {
     });
   }
 
-  #flush(): void {
-    this.#isScheduled = false;
-    const steps = this.#steps;
-    if (steps.length === 0) return;
-    this.#steps = [];
-    const failure = this.#commit(steps);
-    if (failure === undefined) return;
-    if (failure.during === 'lock or disk' || steps.length === 1) {
-      const error = asStoreError(failure.error);
-      for (const step of steps) step.reject(error);
-      return;
-    }
-    // One step's failure must not fail its neighbours: each is tried once more by itself.
-    for (const step of steps) {
-      const alone = this.#commit([step]);
-      if (alone !== undefined) step.reject(asStoreError(alone.error));
-    }
-  }
-
   /** Commits what is waiting, and resolves when all of it is on the disk and acknowledged. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#flush();
-    if (this.#syncing > 0) {
-      await new Promise<void>((resolve) => {
-        this.#whenIdle = resolve;
-      });
-    }
+    if (!this.#isScheduled && this.#syncing === 0) this.#flush();
+    if (this.#isIdle()) return;
+    await new Promise<void>((resolve) => {
+      this.#whenIdle = resolve;
+    });
   }
 
-  #commit(steps: readonly Step[]): { during: 'a step' | 'lock or disk'; error: unknown } | undefined {
+  #isIdle(): boolean {
+    return this.#steps.length === 0 && this.#syncing === 0;
+  }
+
+  #flush(): void {
+    this.#isScheduled = false;
+    const steps = this.#steps;
+    this.#steps = [];
+    if (steps.length > 0) {
+      const failure = this.#commit(steps);
+      if (failure?.during === 'lock') this.#retryLater(steps, failure.error);
+      else if (failure?.during === 'a step' && steps.length > 1) {
+        // One step's failure must not fail its neighbours: each is tried once more by itself.
+        for (const step of steps) {
+          const alone = this.#commit([step]);
+          if (alone !== undefined) step.reject(asStoreError(alone.error));
+        }
+      } else if (failure !== undefined) {
+        const error = asStoreError(failure.error);
+        for (const step of steps) step.reject(error);
+      }
+    }
+    if (this.#isIdle()) this.#whenIdle?.();
+  }
+
+  /** Another process is in a transaction. This thread has more to do than to wait for it. */
+  #retryLater(steps: readonly Step[], reason: unknown): void {
+    const now = performance.now();
+    const [patient, given] = [
+      steps.filter((step) => now < step.patientUntil),
+      steps.filter((step) => now >= step.patientUntil),
+    ];
+    const error = asStoreError(reason);
+    for (const step of given) step.reject(error);
+    if (patient.length === 0) return;
+    this.#steps = [...patient, ...this.#steps];
+    this.#isScheduled = true;
+    setTimeout(() => this.#flush(), LOCK_RETRY_MS);
+  }
+
+  #commit(steps: readonly Step[]): { during: 'lock' | 'a step' | 'disk'; error: unknown } | undefined {
     const results: unknown[] = [];
     let committed = 0;
-    let during: 'a step' | 'lock or disk' = 'lock or disk';
+    let during: 'lock' | 'a step' | 'disk' = 'disk';
     try {
-      // IMMEDIATE: waits for another process's commit here (the connection's timeout), never in the middle of a step.
-      this.#begin.run();
+      try {
+        // IMMEDIATE: another process's transaction is met here, never in the middle of a step.
+        this.#begin.run();
+      } catch (error) {
+        return { during: isBusy(error) ? 'lock' : 'disk', error };
+      }
       during = 'a step';
       for (const step of steps) results.push(step.work());
       this.#hooks.beforeCommit();
-      during = 'lock or disk';
+      during = 'disk';
       this.#commitAll.run();
       committed = steps.length;
     } catch (error) {
@@ -134,9 +166,13 @@ export class GroupCommit {
       // First, so that the disk is at work again while the answers are written.
       if (this.#syncing === 0) this.#flush();
       settle('on disk', error == null ? undefined : asStoreError(error));
-      if (this.#syncing === 0) this.#whenIdle?.();
+      if (this.#isIdle()) this.#whenIdle?.();
     });
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY;
 }
 
 /** What SQLite says becomes a clear answer; a bug in a step stays a bug. */
