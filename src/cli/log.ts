@@ -5,7 +5,7 @@ import type { Config } from '../config/config.ts';
 import { CliError, printError } from './output.ts';
 
 /** Lines are written together when this much has come, or after `FLUSH_EVERY_MS`. */
-const BUFFER_BYTES = 8192;
+const BUFFER_BYTES = 16_000;
 const FLUSH_EVERY_MS = 200;
 /** While nothing can be written (a full disk), lines beyond this are dropped instead of filling the memory. */
 const MOST_BUFFERED_BYTES = 16 * 1024 * 1024;

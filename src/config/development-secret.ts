@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CountersignError } from '../domain/problem.ts';
 
@@ -8,8 +8,17 @@ export function developmentSecret(dataDir: string): string {
   const file = join(dataDir, 'secret');
   try {
     mkdirSync(dataDir, { recursive: true });
-    // `wx`: of two processes that start together one makes it, and both read the same.
-    writeFileSync(file, randomBytes(32).toString('hex'), { flag: 'wx', mode: 0o600 });
+    // Written aside and then named, which happens at once and only for the first: of two processes that start together
+    // both read the same secret, and the whole of it.
+    const draft = `${file}.${process.pid}`;
+    try {
+      if (!existsSync(file)) {
+        writeFileSync(draft, randomBytes(32).toString('hex'), { mode: 0o600 });
+        linkSync(draft, file);
+      }
+    } finally {
+      rmSync(draft, { force: true });
+    }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
       throw new CountersignError(

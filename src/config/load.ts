@@ -128,7 +128,13 @@ export function resolveConfig(
     FileSchema,
     Value.Clone({ ...merged, providers: undefined, apps: undefined }),
   ) as FileConfig;
-  const apps = Object.entries((merged['apps'] ?? {}) as Record<string, unknown>);
+  const apps = isRecord(merged['apps']) ? Object.entries(merged['apps']) : [];
+  if (apps.length === 0) faults.push('apps must be an object that names at least one app');
+  if (!apps.some(([id]) => id === 'default')) {
+    for (const variable of Object.keys(appVariables)) {
+      if (environment[variable]) faults.push(`${variable} is about the app default, and apps names none`);
+    }
+  }
   const nameOf = (path: string) => variableOf.get(path) ?? path;
   const shape = { ...filled, providers: merged['providers'] ?? {} };
   faults.push(...faultsOf(FileSchema, withoutUndefined(shape), '', nameOf));
@@ -285,6 +291,10 @@ function unknownVariables(environment: Environment): string[] {
   return Object.keys(environment)
     .filter((name) => name.startsWith('COUNTERSIGN_') && !known.includes(name))
     .map((name) => `${name} is not a known variable${nearestTo(name, known)}`);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function numberOrText(value: string): unknown {

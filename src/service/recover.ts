@@ -17,7 +17,17 @@ const BATCH = 50;
 export async function recoverOrphans(context: ServiceContext): Promise<number> {
   const now = context.now();
   const orphans = await context.store.claimOrphans(now, now + ORPHANED_AFTER_MS, BATCH);
-  await Promise.all(orphans.map(({ message, verification }) => recoverOne(context, message, verification)));
+  // One message that cannot be taken up (its text sealed under another key, say) must not keep the others back.
+  await Promise.all(
+    orphans.map(({ message, verification }) =>
+      recoverOne(context, message, verification).catch((error: unknown) =>
+        context.log.error(
+          { app: message.app, message: message.id, error: error instanceof Error ? error.message : String(error) },
+          'orphaned message cannot be taken up',
+        ),
+      ),
+    ),
+  );
   return orphans.length;
 }
 
@@ -29,8 +39,8 @@ async function recoverOne(
   const app = context.apps.get(message.app);
   const now = context.now();
   const fields = { app: message.app, message: message.id, verification: message.verificationId };
-  if (app !== undefined && message.validUntil > now) {
-    const route = routeFor(context, app, message.country, message.channel);
+  const route = app === undefined ? [] : routeFor(context, app, message.country, message.channel);
+  if (app !== undefined && route.length > 0 && message.validUntil > now) {
     if (message.sealedText !== undefined) {
       context.log.warn(fields, 'orphaned message taken up');
       await deliverMessage(context, route, message, context.sealer.open(message.sealedText, message.id).toString());

@@ -47,7 +47,7 @@ describe('faults of a template', () => {
     ['{brnad}', 'brand'],
     ['{BRAND}', 'brand'],
     ['{minute}', 'minutes'],
-    ['{mins}', 'minutes'],
+    ['{minuts}', 'minutes'],
   ])('names %s and the nearest placeholder, %s', (unknown, nearest) => {
     expect(textFaults(`{code} ${unknown}`)).toEqual([`${unknown} is no placeholder; did you mean ${nearest}?`]);
   });

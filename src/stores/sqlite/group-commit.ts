@@ -58,7 +58,8 @@ export class GroupCommit {
    * Runs `work` inside a write transaction that nobody else is in.
    * @param work synchronous; may run a second time, when a neighbour's failure rolled the first time back
    * @param acknowledge `committed` for what may be lost when the machine loses its power (never when the process dies)
-   * @throws CountersignError `store-unavailable`; nothing of the step is stored then
+   * @throws CountersignError `store-unavailable`; nothing of the step is stored then, unless it was only the disk that
+   * could not be waited for
    */
   run<Result>(work: () => Result, acknowledge: Step['acknowledge'] = 'on disk'): Promise<Result> {
     if (this.#isClosed) return Promise.reject(new CountersignError('store-unavailable', 'The database is closed.'));
@@ -140,14 +141,22 @@ export class GroupCommit {
       this.#commitAll.run();
       committed = steps.length;
     } catch (error) {
-      // A full disk ends the transaction by itself; then there is nothing to roll back.
-      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      this.#rollBack();
       return { during, error };
     } finally {
       this.#hooks.afterEnd(committed);
     }
     this.#acknowledge(steps, results);
     return undefined;
+  }
+
+  #rollBack(): void {
+    try {
+      // A full disk ends the transaction by itself; then there is nothing to roll back.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+    } catch {
+      // The next BEGIN fails then, and says why.
+    }
   }
 
   #acknowledge(steps: readonly Step[], results: readonly unknown[]): void {
@@ -178,7 +187,7 @@ function isBusy(error: unknown): boolean {
 /** What SQLite says becomes a clear answer; a bug in a step stays a bug. */
 export function asStoreError(error: unknown, wanted: 'read' | 'written' = 'written'): unknown {
   const { code, syscall } = error as Partial<NodeJS.ErrnoException>;
-  if (code !== 'ERR_SQLITE_ERROR' && syscall !== 'fdatasync') return error;
+  if (code !== 'ERR_SQLITE_ERROR' && syscall === undefined) return error;
   return new CountersignError(
     'store-unavailable',
     `The database cannot be ${wanted} just now (${reasonOf(error)}). Is there room on the disk, and may this user write to it?`,
