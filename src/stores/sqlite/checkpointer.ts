@@ -1,3 +1,4 @@
+import { fsync, openSync } from 'node:fs';
 import { extname } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
@@ -7,6 +8,21 @@ import { Worker } from 'node:worker_threads';
  * changes, and a start after a crash reads the log in moments.
  */
 const STEPS_BEFORE_CHECKPOINT = 1500;
+
+/**
+ * Never closed: closing any descriptor of a database file would take away the locks that SQLite has on it for this whole
+ * process. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+ */
+const databaseDescriptors = new Map<string, number>();
+
+function databaseDescriptor(file: string): number {
+  let descriptor = databaseDescriptors.get(file);
+  if (descriptor === undefined) {
+    descriptor = openSync(file, 'r+');
+    databaseDescriptors.set(file, descriptor);
+  }
+  return descriptor;
+}
 
 /**
  * Moves the log into the database file in a thread of its own. SQLite would do it inside whichever commit makes the
@@ -49,13 +65,18 @@ export class Checkpointer {
 
   #start(): Worker {
     // Beside this file, as source or built.
+    const descriptor = databaseDescriptor(this.#file);
     const worker = new Worker(new URL(`./checkpoint-worker${extname(import.meta.filename)}`, import.meta.url), {
       workerData: { file: this.#file },
     });
     worker.unref();
     worker.on('message', () => {
-      this.#restartLog();
-      this.#isBusy = false;
+      // The pages that the thread has copied are flushed before the log may begin anew; SQLite would hold this thread
+      // still for that, a quarter of a second now and then.
+      fsync(descriptor, (error) => {
+        if (error === null) this.#restartLog();
+        this.#isBusy = false;
+      });
     });
     worker.on('error', () => {
       // A full disk, say. The commits tell whoever it concerns; the next checkpoint starts a new thread.
