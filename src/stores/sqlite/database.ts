@@ -7,15 +7,38 @@ import { CountersignError } from '../../domain/problem.ts';
 const OPEN_PATIENCE_MS = 5000;
 /** How long a step may hold this thread for another process's commit; GroupCommit tries again later. */
 const STEP_PATIENCE_MS = 5;
+const OPEN_RETRY_MS = 10;
+const SQLITE_BUSY = 5;
 const CACHE_KIB = 32_768;
 
 const migrationsDirectory = join(import.meta.dirname, 'migrations');
 
 /** Opens the file, makes it when it is missing, and brings its schema up to date. */
 export function openDatabase(file: string): DatabaseSync {
+  const patientUntil = performance.now() + OPEN_PATIENCE_MS;
+  for (;;) {
+    try {
+      return openOnce(file);
+    } catch (error) {
+      if (error instanceof CountersignError) throw error;
+      if (!isBusy(error) || performance.now() >= patientUntil) {
+        throw new CountersignError(
+          'store-unavailable',
+          `The database ${file} cannot be opened or written (${reasonOf(error)}). Is its directory writable by this user, and is there room on the disk?`,
+          { cause: error },
+        );
+      }
+      // Of processes that start together on a new file one turns it to WAL, and SQLite tells the others so at once
+      // instead of letting them wait. Nothing else runs in this process yet.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, OPEN_RETRY_MS);
+    }
+  }
+}
+
+function openOnce(file: string): DatabaseSync {
+  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true });
+  const database = new DatabaseSync(file, { timeout: OPEN_PATIENCE_MS });
   try {
-    if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true });
-    const database = new DatabaseSync(file, { timeout: OPEN_PATIENCE_MS });
     // NORMAL never waits at a commit: GroupCommit does, before it acknowledges (see there).
     database.exec(`
       PRAGMA journal_mode = WAL;
@@ -30,13 +53,14 @@ export function openDatabase(file: string): DatabaseSync {
     database.exec(`PRAGMA busy_timeout = ${STEP_PATIENCE_MS}`);
     return database;
   } catch (error) {
-    if (error instanceof CountersignError) throw error;
-    throw new CountersignError(
-      'store-unavailable',
-      `The database ${file} cannot be opened or written (${reasonOf(error)}). Is its directory writable by this user, and is there room on the disk?`,
-      { cause: error },
-    );
+    database.close();
+    throw error;
   }
+}
+
+/** Another process holds the lock. https://sqlite.org/rescode.html#busy */
+export function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY;
 }
 
 export function reasonOf(error: unknown): string {

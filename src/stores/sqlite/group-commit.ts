@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { CountersignError } from '../../domain/problem.ts';
-import { reasonOf } from './database.ts';
+import { isBusy, reasonOf } from './database.ts';
 
 type Step = {
   readonly work: () => unknown;
@@ -14,8 +14,6 @@ type Step = {
 /** Another process holds the lock for the length of its commit; more than this is a fault. */
 const LOCK_PATIENCE_MS = 1000;
 const LOCK_RETRY_MS = 5;
-/** https://sqlite.org/rescode.html#busy */
-const SQLITE_BUSY = 5;
 
 /**
  * The steps that arrive in one turn of the event loop share one transaction, and nobody waits for a timer.
@@ -178,10 +176,6 @@ export class GroupCommit {
       if (this.#isIdle()) this.#whenIdle?.();
     });
   }
-}
-
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY;
 }
 
 /** What SQLite says becomes a clear answer; a bug in a step stays a bug. */
