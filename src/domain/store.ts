@@ -36,6 +36,8 @@ export type StartStep = {
   readonly guesses: GuessPolicy;
   /** may a live verification in the same slot be sent once more instead of being replaced? */
   readonly repeat: boolean;
+  /** how long until the next resend, after the first send, the second …; for a repeated one */
+  readonly delaysSeconds: readonly number[];
   readonly idempotency: Idempotency | undefined;
   /** when another node may take the message over, should this one die while handing it over */
   readonly orphanedAt: number;

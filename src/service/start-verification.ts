@@ -82,6 +82,7 @@ export async function startVerification(context: ServiceContext, request: StartR
     buckets: sendBuckets(app, number.number, request.clientIp),
     guesses: app.guesses,
     repeat: app.resend === 'repeat',
+    delaysSeconds: app.resendAfterSeconds,
     idempotency,
     orphanedAt: now + ORPHANED_AFTER_MS,
   });

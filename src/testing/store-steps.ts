@@ -121,6 +121,7 @@ export function startStep(verification: Verification, given: Given<StartStep> & 
     buckets: [],
     guesses,
     repeat: false,
+    delaysSeconds: [30, 30, 60, 120],
     idempotency: undefined,
     orphanedAt: now + 15 * SECOND,
     ...given,

@@ -74,7 +74,9 @@ export class VerificationSteps {
       live.sends < live.maxSends &&
       isWorthRepeating(live, now)
     ) {
-      started = { ...live, sends: live.sends + 1, channel: wanted.channel, resendAt: wanted.resendAt };
+      const sends = live.sends + 1;
+      const resendAt = now + resendDelayMs(sends, step.delaysSeconds);
+      started = { ...live, sends, channel: wanted.channel, resendAt };
       this.#saveSend(started);
     } else {
       // Two codes for one slot would be two chances a guess.
