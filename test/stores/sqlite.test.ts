@@ -184,6 +184,12 @@ describe('a SQLite store', () => {
     expect(new Set(refusals(worker.said).map((line) => JSON.stringify(line)))).toEqual(
       new Set(['{"refused":"store-unavailable"}']),
     );
+    // A probe that wrote one page said "ready" while every start was refused (seen on a full tmpfs).
+    const probes = (said: readonly unknown[]) => said.filter((line) => Object.hasOwn(line as object, 'probe'));
+    await worker.until((said) => probes(said).length >= 16);
+    expect(new Set(probes(worker.said).map((line) => JSON.stringify(line)))).toEqual(
+      new Set(['{"probe":"store-unavailable"}']),
+    );
 
     reader.exec('COMMIT');
     reader.exec('PRAGMA wal_checkpoint(TRUNCATE)');

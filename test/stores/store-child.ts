@@ -84,6 +84,12 @@ switch (task.kind) {
           }
         } catch (error) {
           say({ refused: error instanceof CountersignError ? error.code : String(error) });
+          say({
+            probe: await store.probe(T0).then(
+              () => 'ready',
+              (reason: unknown) => (reason as CountersignError).code,
+            ),
+          });
           await delay(10);
         }
       }

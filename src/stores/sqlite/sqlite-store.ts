@@ -21,6 +21,12 @@ export function openSqliteStore(file: string): Store {
   return new SqliteStore(file);
 }
 
+/**
+ * What a probe writes for real, so that a read-only file and a full disk are found out: more than a transaction of
+ * many steps takes. A single page still finds room on a disk on which no start does.
+ */
+const PROBE_BYTES = 256 * 1024;
+
 class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #log: LogFile;
@@ -70,8 +76,9 @@ class SqliteStore implements Store {
         `INSERT INTO signing_key (id, sealed_private_key, public_jwk, created_at)
          SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM signing_key)`,
       ),
-      // Writes for real: a read-only file and a full disk are found out, and nothing is changed.
-      probe: database.prepare("INSERT OR REPLACE INTO bucket (key, log, idle_at) VALUES ('probe', '[]', ?)"),
+      probe: database.prepare(
+        `INSERT OR REPLACE INTO bucket (key, log, idle_at) VALUES ('probe', printf('%${PROBE_BYTES}s', '[]'), ?)`,
+      ),
     };
   }
 
