@@ -8,6 +8,7 @@ import { ConfigError, type FileConfig, loadConfig, resolveConfig } from './confi
 import { codeKeysFrom, subkey } from './domain/code.ts';
 import { channels } from './domain/provider.ts';
 import type { Store } from './domain/store.ts';
+import type { Served } from './http/served.ts';
 import { createInbox, type Inbox } from './providers/inbox.ts';
 import { providerDefinitions } from './providers/index.ts';
 import type { Log, OpenProvider, ServiceContext } from './service/context.ts';
@@ -33,14 +34,7 @@ export type Parts = {
 };
 
 /** A running service with what only the server needs besides its face. */
-export type Composed = {
-  readonly countersign: Countersign;
-  readonly config: Config;
-  /** in development mode */
-  readonly inbox: Inbox | undefined;
-  /** the secret part of the path under which a provider's delivery reports are taken */
-  readonly reportSecretOf: (providerId: string) => string;
-};
+export type Composed = Served & { readonly config: Config };
 
 /** Where the embedded database is. */
 export function databaseFileOf({ dataDir }: Pick<Config, 'dataDir'>): string {

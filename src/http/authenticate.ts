@@ -1,7 +1,7 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify';
-import type { Composed } from '../compose.ts';
 import { CountersignError, refuse } from '../domain/problem.ts';
 import { sendProblem } from './problem.ts';
+import type { Served } from './served.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -16,7 +16,7 @@ const loopbackAddress = /^(127\.|::1$|::ffff:127\.)/;
 const loopbackHost = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i;
 
 /** Finds out which app is calling. In development mode a caller on this machine needs no key. */
-export function authenticate({ countersign, config }: Composed): onRequestHookHandler {
+export function authenticate({ countersign, config }: Served): onRequestHookHandler {
   const [firstApp = ''] = config.apps.keys();
   const openApp = config.apps.has('default') ? 'default' : firstApp;
   return async (request, reply) => {

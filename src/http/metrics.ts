@@ -1,7 +1,7 @@
 import type { FastifyPluginAsync } from 'fastify';
 import { Histogram, Registry } from 'prom-client';
-import type { Composed } from '../compose.ts';
 import { authenticate, isLocal } from './authenticate.ts';
+import type { Served } from './served.ts';
 
 export type Metrics = {
   readonly registry: Registry;
@@ -37,7 +37,7 @@ export function createMetrics(): Metrics {
 }
 
 /** Prometheus' text: for this machine without a key, for any other with one. */
-export function metricsRoute(composed: Composed, { registry }: Metrics): FastifyPluginAsync {
+export function metricsRoute(composed: Served, { registry }: Metrics): FastifyPluginAsync {
   const needsKey = authenticate(composed);
   return async (app) => {
     app.get(

@@ -3,7 +3,6 @@ import type { Socket } from 'node:net';
 import fastifySwagger from '@fastify/swagger';
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
-import type { Composed } from '../compose.ts';
 import { CountersignError, refuse } from '../domain/problem.ts';
 import type { Log } from '../service/context.ts';
 import { authenticate } from './authenticate.ts';
@@ -16,6 +15,7 @@ import { numberRoutes } from './routes/numbers.ts';
 import { reportRoutes } from './routes/reports.ts';
 import { systemRoutes } from './routes/system.ts';
 import { verificationRoutes } from './routes/verifications.ts';
+import type { Served } from './served.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -37,7 +37,7 @@ export type ServerOptions = {
 
 /** The HTTP face of a composed service: it translates, and decides nothing. */
 export async function buildServer(
-  composed: Composed,
+  composed: Served,
   { log, metrics, pagesDirectory, docsDirectory, requestTimeoutMs = REQUEST_TIMEOUT_MS }: ServerOptions,
 ): Promise<FastifyInstance> {
   const { config, inbox } = composed;
@@ -125,7 +125,7 @@ export async function buildServer(
 }
 
 /** What an app calls with its API key. */
-function keyedRoutes(composed: Composed): FastifyPluginAsync {
+function keyedRoutes(composed: Served): FastifyPluginAsync {
   const { countersign } = composed;
   return async (api) => {
     api.addHook('onRequest', authenticate(composed));

@@ -1,12 +1,12 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { Composed } from '../../compose.ts';
 import { refuse } from '../../domain/problem.ts';
 import { problemResponses, sendProblem } from '../problem.ts';
+import type { Served } from '../served.ts';
 
 /** Delivery reports in. Whoever has no secret, and whoever has no signature where the provider signs, learns nothing. */
-export function reportRoutes({ countersign, config, reportSecretOf }: Composed): FastifyPluginAsyncTypebox {
+export function reportRoutes({ countersign, config, reportSecretOf }: Served): FastifyPluginAsyncTypebox {
   return async (app) => {
     // Signatures cover the body as it came, so nothing may parse it before the provider's own file does.
     app.removeAllContentTypeParsers();

@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
-import type { Composed } from '../../compose.ts';
 import { problemResponses } from '../problem.ts';
+import type { Served } from '../served.ts';
 
 /** What load balancers, and services that check tokens, ask for. Nobody needs a key for it. */
-export function systemRoutes({ countersign }: Composed): FastifyPluginAsyncTypebox {
+export function systemRoutes({ countersign }: Served): FastifyPluginAsyncTypebox {
   return async (app) => {
     const Status = Type.Object({ status: Type.Literal('ok') });
     const open = { tags: ['system'], security: [] };
