@@ -21,6 +21,7 @@ const commands = {
   },
   test: (args) => run(bin('vitest'), ['run', ...args], { pages: true }),
   bench: (args) => run('bench/main.ts', args),
+  faults: (args) => run('faults/main.ts', args),
   check: () => {
     step('types', bin('tsc'), ['--noEmit', '-p', '.']);
     step('types of the pages', bin('tsc'), ['--noEmit', '-p', 'web']);

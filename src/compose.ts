@@ -9,13 +9,18 @@ import { codeKeysFrom, subkey } from './domain/code.ts';
 import { channels } from './domain/provider.ts';
 import type { Store } from './domain/store.ts';
 import type { Served } from './http/served.ts';
+import type { ProviderContext } from './provider-kit/define-provider.ts';
+import { createHttpClient } from './provider-kit/http-client.ts';
 import { createInbox, type Inbox } from './providers/inbox.ts';
 import { providerDefinitions } from './providers/index.ts';
 import type { Log, OpenProvider, ServiceContext } from './service/context.ts';
 import { type Countersign, countersignOf } from './service/countersign.ts';
-import { recoverOrphans } from './service/recover.ts';
+import { ProviderHealth } from './service/provider-health.ts';
+import { recordReports } from './service/record-delivery.ts';
 import { createSealer } from './service/sealer.ts';
+import { takeUpDue } from './service/take-up.ts';
 import { openTokens } from './service/tokens.ts';
+import { createUnderWay } from './service/under-way.ts';
 import { openSqliteStore } from './stores/sqlite/sqlite-store.ts';
 
 const HOUSEKEEPING_EVERY_MS = 5000;
@@ -66,14 +71,18 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
   const sealer = createSealer(secret, randomBytes);
   const store = parts.store ?? openSqliteStore(databaseFileOf(config));
   try {
+    const http = createHttpClient(now, process.env);
     const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;
-    const providers = await openProviders(config, inbox, now);
+    const providers = await openProviders(config, inbox, { now, http });
     const reportKey = subkey(secret, 'countersign report');
     const reportSecretOf = (id: string) => createHmac('sha256', reportKey).update(id).digest('base64url').slice(0, 32);
     const context: ServiceContext = {
       store,
       apps: config.apps,
       providers,
+      health: new ProviderHealth(now, log),
+      prices: config.prices,
+      underWay: createUnderWay(),
       codeKeys: codeKeysFrom(secret),
       sealer,
       tokens: await openTokens(store, sealer, config.publicUrl ?? 'countersign', now()),
@@ -84,10 +93,12 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
       reportUrlOf: (id) =>
         config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`,
     };
+    listenForReports(context);
     const housekeeping = parts.housekeeping === false ? undefined : startHousekeeping(context, config.retentionMs);
     const close = async () => {
       await housekeeping?.stop();
       await Promise.all([...providers.values()].map(({ provider }) => provider.close?.()));
+      http.close();
       await store.close();
     };
     return { countersign: countersignOf(context, close), config, inbox, reportSecretOf };
@@ -101,14 +112,27 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
 export async function openProviders(
   config: Config,
   inbox: Inbox | undefined,
-  now: () => number,
+  providerContext: ProviderContext,
 ): Promise<Map<string, OpenProvider>> {
   const opened = new Map<string, OpenProvider>();
-  if (inbox !== undefined) opened.set(INBOX, { id: INBOX, channels, provider: inbox });
+  if (inbox !== undefined) opened.set(INBOX, openInbox(inbox));
   const faults: string[] = [];
-  for (const { id, definition, settings } of config.providers) {
+  for (const { id, definition, settings, common } of config.providers) {
+    const { channels, countries, codesOnly = false } = definition;
+    const known = {
+      ...common,
+      id,
+      definitionId: definition.id,
+      channels,
+      countries: countries === undefined ? undefined : new Set(countries),
+      codesOnly,
+    };
     try {
-      opened.set(id, { id, channels: definition.channels, provider: await definition.create(settings, { now }) });
+      const provider: OpenProvider =
+        definition.kind === 'managed'
+          ? { ...known, kind: 'managed', provider: await definition.create(settings, providerContext) }
+          : { ...known, kind: 'messaging', provider: await definition.create(settings, providerContext) };
+      opened.set(id, provider);
     } catch (error) {
       faults.push(`providers.${id} cannot be opened: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -117,13 +141,44 @@ export async function openProviders(
   return opened;
 }
 
-/** Takes up orphaned messages and deletes what has ended: once at the start, then every few seconds. */
+const INBOX_DEADLINE_MS = 3000;
+
+function openInbox(inbox: Inbox): OpenProvider {
+  return {
+    id: INBOX,
+    definitionId: INBOX,
+    kind: 'messaging',
+    channels,
+    countries: undefined,
+    codesOnly: false,
+    deadlineMs: INBOX_DEADLINE_MS,
+    maxPerSecond: undefined,
+    reportTimeoutMs: undefined,
+    provider: inbox,
+  };
+}
+
+/** Reports of providers that send them by a connection of their own. */
+function listenForReports(context: ServiceContext): void {
+  for (const { id, provider } of context.providers.values()) {
+    provider.onReport?.((report) => {
+      recordReports(context, id, [report]).catch((error: unknown) =>
+        context.log.error(
+          { provider: id, error: error instanceof Error ? error.message : String(error) },
+          'delivery report lost',
+        ),
+      );
+    });
+  }
+}
+
+/** Takes up messages that are due and deletes what has ended: once at the start, then every few seconds. */
 function startHousekeeping(context: ServiceContext, retentionMs: number): { stop: () => Promise<void> } {
   let isStopped = false;
   let running: Promise<void> = Promise.resolve();
   const round = async () => {
     try {
-      await recoverOrphans(context);
+      await takeUpDue(context);
       const now = context.now();
       // As long as there is something to delete, with room for requests in between: else a busy service would delete
       // less than it makes.

@@ -24,8 +24,8 @@ A code that is not approved exits with 3.`,
         : ['', ...expectPositionals('check', positionals, 'the code')];
     if (to === undefined && country !== undefined)
       throw new UsageError('--country goes with --to: an id belongs to one number already', 'check');
-    // No provider takes part in a check.
-    return withInstallation('store', async (composed) => {
+    // A provider that made the code itself is asked about it; others take no part.
+    return withInstallation('store and managed providers', async (composed) => {
       const app = chooseApp(composed, named, 'check');
       const more = purpose === undefined ? {} : { purpose };
       const answer = await composed.countersign.verifications.check(

@@ -29,6 +29,31 @@ const commands: Readonly<Record<string, Listed>> = {
     summary: 'find out what is wrong, and what to do about it',
     load: async () => (await import('./doctor/doctor.ts')).doctor,
   },
+  route: {
+    positionals: '<number>',
+    summary: 'show who would be tried for a number, and why not the others',
+    load: async () => (await import('./route.ts')).route,
+  },
+  usage: {
+    positionals: '',
+    summary: 'show what was sent, delivered, approved and spent',
+    load: async () => (await import('./usage.ts')).usage,
+  },
+  simulate: {
+    positionals: '<provider>',
+    summary: 'stand in for a provider on this machine',
+    load: async () => (await import('./simulate.ts')).simulate,
+  },
+  'texts lint': {
+    positionals: '',
+    summary: 'look at every text: price, autofill, faults',
+    load: async () => (await import('./texts.ts')).lintTexts,
+  },
+  costs: {
+    positionals: '--country <cc>',
+    summary: 'compare what providers cost',
+    load: async () => (await import('./costs.ts')).costs,
+  },
   'keys create': {
     positionals: '--app <app>',
     summary: 'make an API key and show it this once',

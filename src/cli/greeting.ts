@@ -13,7 +13,9 @@ const EXAMPLE = { country: 'UZ', number: '+998901234567' } as const;
 export function greeting(address: string, config: Config): string {
   // The app that a caller without a key is taken for, see `http/authenticate.ts`.
   const app = config.apps.get(DEFAULT_APP) ?? [...config.apps.values()][0];
-  const providers = new Set([...(app?.routes.values() ?? [])].flat().filter((id) => id !== INBOX));
+  const providers = new Set(
+    [...(app?.routes.values() ?? [])].flat().flatMap(({ provider }) => (provider === INBOX ? [] : [provider])),
+  );
   const example = app === undefined ? undefined : exampleNumber(app);
   const to = example ?? 'YOUR NUMBER';
   const places = [
@@ -41,9 +43,9 @@ function exampleNumber({ country, allowedCountries, routes }: App): string | und
   const found = candidates.find(
     (candidate) =>
       candidate !== undefined &&
-      candidate !== '*' &&
+      /^[A-Z]/.test(candidate) &&
       allowedCountries?.has(candidate) !== false &&
-      (routes.get(candidate) ?? routes.get('*'))?.[0] === INBOX,
+      (routes.get(candidate) ?? routes.get('*'))?.[0]?.provider === INBOX,
   );
   if (found === undefined || found === EXAMPLE.country) return found && EXAMPLE.number;
   return getExampleNumber(found as CountryCode, examples)?.number;

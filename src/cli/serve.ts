@@ -46,6 +46,10 @@ async function startServer(): Promise<void> {
   process.on('SIGHUP', () => (endsWithTerminal ? void stop('SIGHUP') : reopen()));
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal));
   process.once('exit', flush);
+  // The inbox is always there in development, and no vendor.
+  for (const { id, definition } of config.providers)
+    log.info({ provider: id, kind: definition.kind, channels: definition.channels }, 'provider ready');
+  for (const { id, variable } of config.switchedOff) log.info({ provider: id, variable }, 'provider switched off');
   log.info(
     {
       mode: config.mode,

@@ -2,6 +2,10 @@ import { getCountries } from 'libphonenumber-js/max';
 import { textFaults } from '../domain/message-text.ts';
 import { nearestTo } from '../domain/nearest.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
+import { MICROS, type PriceBook } from '../domain/price.ts';
+import { type Channel, channels } from '../domain/provider.ts';
+import type { RouteEntry, Routes } from '../domain/route.ts';
+import { isAppHash, isWebOtpDomain } from '../domain/text-ending.ts';
 import type { App } from '../service/app.ts';
 import type { ConfiguredProvider, Mode } from './config.ts';
 import type { AppSettings } from './schema.ts';
@@ -10,12 +14,21 @@ import type { AppSettings } from './schema.ts';
 export const INBOX = 'inbox';
 const GUESS_WINDOW_MS = 24 * 3_600_000;
 
+/** What routes may name. */
+type Available = {
+  readonly providers: readonly ConfiguredProvider[];
+  /** switched off by their variables: routes that name one go on without it */
+  readonly off: ReadonlySet<string>;
+};
+
 /** The app with its units turned into ours, and what its schema could not check. */
 export function resolveApp(
   id: string,
   settings: AppSettings,
-  providers: readonly ConfiguredProvider[],
+  { providers, off }: Available,
+  prices: PriceBook,
   mode: Mode,
+  nameOf: (path: string) => string,
 ): { app: App; faults: string[] } {
   const faults: string[] = [];
   const place = `apps.${id}`;
@@ -23,17 +36,25 @@ export function resolveApp(
   const checkCountry = (country: string, where: string) => {
     if (!countries.has(country)) faults.push(`${where} names ${country}, which is no country code of ISO 3166-1`);
   };
-  if (settings.country !== undefined) checkCountry(settings.country, `${place}.country`);
+  if (settings.country !== undefined) checkCountry(settings.country, nameOf(`${place}.country`));
   for (const country of settings.allowedCountries ?? []) checkCountry(country, `${place}.allowedCountries`);
   for (const [locale, template] of Object.entries(settings.texts)) {
     faults.push(...textFaults(template).map((fault) => `${place}.texts.${locale} ${fault}`));
   }
-  const { routes, faults: routeFaults } = resolveRoutes(place, settings.routes, providers, mode, checkCountry);
+  const { routes, faults: routeFaults } = resolveRoutes(
+    place,
+    settings,
+    { providers, off },
+    mode,
+    checkCountry,
+    nameOf,
+  );
   faults.push(...routeFaults);
   for (const [name, rules] of Object.entries(settings.limits)) {
     if (mode === 'production' && rules.length === 0)
       faults.push(`${place}.limits.${name} is empty: production needs at least one limit of each kind`);
   }
+  faults.push(...autofillFaults(place, settings.autofill), ...budgetFaults(place, settings.budget, prices, providers));
   const rules = (limits: readonly { max: number; windowSeconds: number }[]) =>
     limits.map(({ max, windowSeconds }) => ({ max, windowMs: windowSeconds * 1000 }));
   return {
@@ -52,6 +73,8 @@ export function resolveApp(
       channel: settings.channel,
       texts: new Map(Object.entries(settings.texts)),
       routes,
+      autofill: { domain: settings.autofill.domain, appHashes: settings.autofill.appHashes },
+      budget: budgetOf(settings.budget),
       allowedCountries: settings.allowedCountries === undefined ? undefined : new Set(settings.allowedCountries),
       limits: {
         perNumber: rules(settings.limits.perNumber),
@@ -65,36 +88,104 @@ export function resolveApp(
   };
 }
 
-/** Without routes of its own an app uses every configured provider, in order; in development the inbox if there is none. */
+function autofillFaults(place: string, { domain, appHashes }: AppSettings['autofill']): string[] {
+  const faults = appHashes
+    .filter((hash) => !isAppHash(hash))
+    .map((hash) => `${place}.autofill.appHashes names ${hash}, which is not the 11 characters of an app hash`);
+  if (domain !== undefined && !isWebOtpDomain(domain))
+    faults.push(`${place}.autofill.domain must be a host alone, e.g. example.com, and is ${domain}`);
+  return faults;
+}
+
+function budgetFaults(
+  place: string,
+  budget: AppSettings['budget'],
+  { rates, tariffs }: PriceBook,
+  providers: readonly ConfiguredProvider[],
+): string[] {
+  if (budget === undefined) return [];
+  const isKnown = (currency: string) => currency === 'USD' || rates.has(currency);
+  if (!isKnown(budget.currency))
+    return [`${place}.budget.currency ${budget.currency} has no rate: name it in exchangeRates`];
+  const faults = new Set<string>();
+  for (const id of new Set(providers.flatMap((each) => [each.id, each.definition.id]))) {
+    const dispatches = [...(tariffs.get(id)?.values() ?? [])].flatMap((byCountry) => [...byCountry.values()]);
+    for (const currency of dispatches.map(({ dispatch }) => dispatch?.currency ?? 'USD')) {
+      if (!isKnown(currency))
+        faults.add(`${place}.budget cannot count what ${id} costs: ${currency} has no rate; name it in exchangeRates`);
+    }
+  }
+  return [...faults];
+}
+
+function budgetOf(budget: AppSettings['budget']): App['budget'] {
+  if (budget === undefined) return undefined;
+  const maxMicros = Math.round(budget.perDay * MICROS);
+  const warnMicros = Math.round((maxMicros * budget.warnAtPercent) / 100);
+  return { maxMicros, warnMicros, currency: budget.currency };
+}
+
+/**
+ * Without routes of its own an app uses every configured provider, in order, by its own channel unless another is asked
+ * for; in development the inbox if there is none.
+ */
 function resolveRoutes(
   place: string,
-  wanted: AppSettings['routes'],
-  providers: readonly ConfiguredProvider[],
+  { routes: wanted, channel: appChannel }: Pick<AppSettings, 'routes' | 'channel'>,
+  { providers, off }: Available,
   mode: Mode,
   checkCountry: (country: string, where: string) => void,
-): { routes: ReadonlyMap<string, readonly string[]>; faults: string[] } {
+  nameOf: (path: string) => string,
+): { routes: Routes; faults: string[] } {
   const faults: string[] = [];
-  const known = providers.map(({ id }) => id);
-  const usable = mode === 'development' ? [...known, INBOX] : known;
-  for (const [country, ids] of Object.entries(wanted)) {
-    const where = `${place}.routes.${country}`;
-    if (country !== '*') checkCountry(country, where);
-    for (const id of ids) {
-      if (usable.includes(id)) continue;
-      faults.push(
-        id === INBOX
-          ? `${where} names the inbox, which shows every code to whoever opens it and is for development only`
-          : `${where} names ${id}, which is not configured${nearestTo(id, usable)}`,
-      );
+  const routes = new Map<string, readonly RouteEntry[]>();
+  const channelsOf = new Map<string, readonly Channel[]>(
+    providers.map(({ id, definition }) => [id, definition.channels]),
+  );
+  const known = [...channelsOf.keys()];
+  if (mode === 'development') channelsOf.set(INBOX, channels);
+  const usable = [...channelsOf.keys()];
+  for (const [key, entries] of Object.entries(wanted)) {
+    const where = nameOf(`${place}.routes.${key}`);
+    if (/^[A-Z]/.test(key)) checkCountry(key, where);
+    const steps = entries.map(toRouteEntry);
+    for (const { provider, channel } of steps) {
+      if (off.has(provider)) continue;
+      const itsChannels = channelsOf.get(provider);
+      if (itsChannels === undefined) {
+        faults.push(
+          provider === INBOX
+            ? `${where} names the inbox, which shows every code to whoever opens it and is for development only`
+            : `${where} names ${provider}, which is not configured${nearestTo(provider, usable)}`,
+        );
+      } else if (channel !== undefined && !itsChannels.includes(channel)) {
+        faults.push(`${where} sends by ${channel} through ${provider}, which knows only ${itsChannels.join(', ')}`);
+      }
     }
-    if (new Set(ids).size !== ids.length) faults.push(`${where} names a provider twice`);
+    const names = steps.map(({ provider, channel, lineTypes }) => [provider, channel, lineTypes?.join()].join(' '));
+    if (new Set(names).size !== names.length) faults.push(`${where} names a provider twice`);
+    const left = steps.filter(({ provider }) => !off.has(provider));
+    if (left.length === 0 && mode === 'production') faults.push(`${where} names only providers that are switched off`);
+    routes.set(key, left.length === 0 ? [toRouteEntry(INBOX)] : left);
   }
-  if (Object.keys(wanted).length > 0) return { routes: new Map(Object.entries(wanted)), faults };
-  if (known.length > 0) return { routes: new Map([['*', known]]), faults };
+  if (routes.size > 0) return { routes, faults };
+  const implied = known.map((provider) => ({ ...toRouteEntry(provider), isImplied: true }));
+  if (known.some((id) => channelsOf.get(id)?.includes(appChannel)))
+    return { routes: new Map([['*', implied]]), faults };
   if (mode === 'production') {
     faults.push(
-      `${place} has no provider to send with: set the credentials of one (e.g. TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER); the inbox is for development only`,
+      known.length > 0
+        ? `${place} has no provider that sends by ${appChannel}: configured are ${known.join(', ')}; name them in routes, or configure another`
+        : `${place} has no provider to send with: set the credentials of one (e.g. TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER); the inbox is for development only`,
     );
   }
-  return { routes: new Map([['*', [INBOX]]]), faults };
+  return { routes: new Map([['*', [toRouteEntry(INBOX)]]]), faults };
+}
+
+function toRouteEntry(entry: AppSettings['routes'][string][number]): RouteEntry {
+  const { provider, channel, lineTypes, weight } =
+    typeof entry === 'string'
+      ? { provider: entry, channel: undefined, lineTypes: undefined, weight: undefined }
+      : entry;
+  return { provider, channel, lineTypes, weight, isImplied: false };
 }

@@ -1,4 +1,5 @@
 import type { TObject } from 'typebox';
+import type { PriceBook } from '../domain/price.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import type { App } from '../service/app.ts';
 
@@ -9,6 +10,14 @@ export type ConfiguredProvider = {
   readonly id: string;
   readonly definition: ProviderDefinition<TObject>;
   readonly settings: Record<string, unknown>;
+  readonly common: ProviderLimits;
+};
+
+/** What holds for every provider, see `CommonProviderSchema`. */
+export type ProviderLimits = {
+  readonly deadlineMs: number;
+  readonly maxPerSecond: number | undefined;
+  readonly reportTimeoutMs: number | undefined;
 };
 
 /** Everything that was configured, checked and with every default filled in. */
@@ -25,5 +34,8 @@ export type Config = {
   readonly logFile: string | undefined;
   readonly retentionMs: number;
   readonly providers: readonly ConfiguredProvider[];
+  /** those that are configured, and out by `variable`, e.g. `TWILIO_ENABLED` */
+  readonly switchedOff: readonly { readonly id: string; readonly variable: string }[];
+  readonly prices: PriceBook;
   readonly apps: ReadonlyMap<string, App>;
 };

@@ -32,7 +32,8 @@ export function faultsOf(
       continue;
     }
     const path = join(place, keys);
-    if (error.keyword === 'boolean' || faults.has(path)) continue;
+    // Each name that is wrong has a fault of its own.
+    if (error.keyword === 'boolean' || error.keyword === 'propertyNames' || faults.has(path)) continue;
     faults.set(
       path,
       `${nameOf(path)} ${sentenceOf(error.keyword, error.params as Record<string, unknown>, error.message)}`,

@@ -6,20 +6,30 @@ import { parseEnv } from 'node:util';
 import type { Static, TObject } from 'typebox';
 import Value from 'typebox/value';
 import { nearestTo } from '../domain/nearest.ts';
+import type { PriceBook } from '../domain/price.ts';
 import { CountersignError } from '../domain/problem.ts';
+import { loadPriceBook, type OwnPrice } from '../prices/prices.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import { resolveApp } from './apps.ts';
 import type { Config, ConfiguredProvider, Mode } from './config.ts';
 import { faultsOf } from './faults.ts';
-import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
+import { AppSchema, type AppSettings, CommonProviderSchema, FileSchema } from './schema.ts';
 
-type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses'>> & {
+type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses' | 'autofill' | 'budget'>> & {
+  readonly autofill?: Partial<AppSettings['autofill']>;
+  readonly budget?: Partial<AppSettings['budget']> & { readonly perDay: number };
   readonly limits?: Partial<AppSettings['limits']>;
   readonly guesses?: Partial<AppSettings['guesses']>;
 };
 
 /** What a configuration file, or `createCountersign`, is given: whatever has a default may be left out. */
-export type FileConfig = Omit<Static<typeof FileSchema>, 'apps'> & { apps?: Record<string, AppInput> };
+export type FileConfig = Omit<Static<typeof FileSchema>, 'apps' | 'prices'> & {
+  apps?: Record<string, AppInput>;
+  prices?: readonly PriceInput[];
+};
+
+type PriceRow = NonNullable<Static<typeof FileSchema>['prices']>[number];
+type PriceInput = Pick<PriceRow, 'provider' | 'country' | 'amount'> & Partial<PriceRow>;
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const configFileNames = [
@@ -47,6 +57,8 @@ const appVariables = {
   COUNTERSIGN_BRAND: 'brand',
   COUNTERSIGN_COUNTRY: 'country',
   COUNTERSIGN_LOCALE: 'locale',
+  /** providers with commas between them, as the route for every country */
+  COUNTERSIGN_ROUTE: 'routes',
 } as const;
 
 const otherVariables = ['COUNTERSIGN_CONFIG'];
@@ -135,10 +147,17 @@ export function resolveConfig(
       if (environment[variable]) faults.push(`${variable} is about the app default, and apps names none`);
     }
   }
-  const nameOf = (path: string) => variableOf.get(path) ?? path;
+  const nameOf = (path: string) => {
+    // A variable may fill more than one key: COUNTERSIGN_ROUTE the whole of `routes`.
+    const filledBy = [...variableOf].find(([key]) => path === key || path.startsWith(`${key}.`));
+    return filledBy?.[1] ?? path;
+  };
   const shape = { ...filled, providers: merged['providers'] ?? {} };
   faults.push(...faultsOf(FileSchema, withoutUndefined(shape), '', nameOf));
-  const providers = configuredProviders(shape.providers, environment, builtIn, faults);
+  const areSumsGood = faults.length === 0;
+  const prices = priceBook(areSumsGood ? filled : {}, faults);
+  const { providers, switchedOff } = configuredProviders(shape.providers, environment, builtIn, faults);
+  const off = new Set(switchedOff.map(({ id }) => id));
   const resolvedApps = new Map<string, Config['apps'] extends ReadonlyMap<string, infer App> ? App : never>();
   for (const [id, settings] of apps) {
     if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id))
@@ -146,7 +165,7 @@ export function resolveConfig(
     const value = Value.Default(AppSchema, Value.Clone(settings)) as unknown;
     const found = faultsOf(AppSchema, value, `apps.${id}`, nameOf);
     faults.push(...found);
-    const { app, faults: further } = resolveApp(id, wellFormedPart(value), providers, mode);
+    const { app, faults: further } = resolveApp(id, wellFormedPart(value), { providers, off }, prices, mode, nameOf);
     faults.push(...further);
     resolvedApps.set(id, app);
   }
@@ -165,8 +184,21 @@ export function resolveConfig(
     logFile: filled.logFile === undefined ? undefined : resolve(cwd, filled.logFile),
     retentionMs: (filled.retentionDays ?? 30) * 86_400_000,
     providers,
+    switchedOff,
+    prices,
     apps: resolvedApps,
   };
+}
+
+function priceBook({ prices, exchangeRates }: FileConfig, faults: string[]): PriceBook {
+  try {
+    // The schema has filled in what an operator's row leaves out.
+    return loadPriceBook(prices as readonly OwnPrice[] | undefined, exchangeRates);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    faults.push(`prices: ${error.message}`);
+    return loadPriceBook();
+  }
 }
 
 /**
@@ -222,59 +254,153 @@ function configuredProviders(
   environment: Environment,
   builtIn: readonly ProviderDefinition<TObject>[],
   faults: string[],
-): ConfiguredProvider[] {
+): Pick<Config, 'providers' | 'switchedOff'> {
   const entries = typeof fromFile === 'object' && fromFile !== null ? (fromFile as Record<string, unknown>) : {};
   const definitions = new Map(builtIn.map((definition) => [definition.id, definition]));
   const ids = new Set([...builtIn.map(({ id }) => id), ...Object.keys(entries)]);
   const providers: ConfiguredProvider[] = [];
+  const switchedOff: Config['switchedOff'][number][] = [];
   for (const id of ids) {
     const entry = splitEntry(entries[id]);
-    const definition = entry.definition ?? definitions.get(id);
+    const definition = entry.definition ?? definitions.get(entry.provider ?? id);
     if (definition === undefined) {
-      faults.push(`providers.${id} is not a provider that Countersign knows${nearestTo(id, [...definitions.keys()])}`);
+      const [place, name] = entry.provider === undefined ? ['', id] : ['.provider', entry.provider];
+      const nearest = nearestTo(name, [...definitions.keys()]);
+      faults.push(`providers.${id}${place} is not a provider that Countersign knows${nearest}`);
       continue;
     }
     const variableOf = new Map<string, string>();
-    const settings: Record<string, unknown> = { ...entry.settings };
-    for (const [variable, key] of Object.entries(definition.environment)) {
+    const { settings, common } = splitCommon(
+      withVariables(entry.settings, `providers.${id}`, environment, faults),
+      id,
+      environment,
+      variableOf,
+    );
+    // A second account of the same vendor has settings of its own, and the variables are the first one's.
+    const ownVariables = definition.id === id ? Object.entries(definition.environment) : [];
+    for (const [variable, key] of ownVariables) {
       variableOf.set(`providers.${id}.${key}`, variable);
       // Pasted credentials come with stray spaces, and providers then only say "authentication failed".
       const value = environment[variable]?.trim();
       if (value !== undefined && value !== '') settings[key] = value;
     }
-    const isSwitchedOff = /^(0|false|no|off)$/i.test(
-      environment[`${id.toUpperCase().replaceAll('-', '_')}_ENABLED`] ?? '',
-    );
-    if (isSwitchedOff || (entries[id] === undefined && Object.keys(settings).length === 0)) continue;
+    const switchVariable = `${variablePrefixOf(id)}_ENABLED`;
+    if (/^(0|false|no|off)$/i.test(environment[switchVariable] ?? '')) {
+      switchedOff.push({ id, variable: switchVariable });
+      continue;
+    }
+    if (entries[id] === undefined && !isEnabledBy(environment, definition, builtIn)) continue;
     const filled = Value.Default(definition.settings, Value.Clone(settings)) as Record<string, unknown>;
     const found = faultsOf(definition.settings, filled, `providers.${id}`, (path) => {
       const variable = variableOf.get(path);
       return variable === undefined ? path : entries[id] === undefined ? variable : `${path} (${variable})`;
     });
     faults.push(...found);
-    if (found.length === 0) faults.push(...(definition.faults?.(filled) ?? []));
-    providers.push({ id, definition, settings: filled });
+    if (found.length === 0) faults.push(...(definition.faults?.(filled, `providers.${id}`) ?? []));
+    const limits = Value.Default(CommonProviderSchema, Value.Clone(common)) as Static<typeof CommonProviderSchema>;
+    faults.push(...faultsOf(CommonProviderSchema, limits, `providers.${id}`, (path) => variableOf.get(path) ?? path));
+    const { deadlineSeconds, maxPerSecond, reportTimeoutSeconds } = limits;
+    providers.push({
+      id,
+      definition,
+      settings: filled,
+      common: {
+        deadlineMs: deadlineSeconds * 1000,
+        maxPerSecond,
+        reportTimeoutMs: reportTimeoutSeconds === undefined ? undefined : reportTimeoutSeconds * 1000,
+      },
+    });
   }
-  return providers;
+  return { providers, switchedOff };
 }
 
-/** An entry is a built-in provider's settings, a definition of the user's own, or `{ definition, …settings }`. */
+/**
+ * Do the variables open this provider? One that is opened by a variable of its own alone takes the account's with it:
+ * Twilio Verify with its service SID does not mean that messages are to go through Twilio Messaging, which has no sender then.
+ */
+function isEnabledBy(
+  environment: Environment,
+  { id, enabledBy, environment: variablesOfIt }: ProviderDefinition<TObject>,
+  builtIn: readonly ProviderDefinition<TObject>[],
+): boolean {
+  const isSet = (variable: string) => Boolean(environment[variable]?.trim());
+  if (enabledBy !== undefined) return isSet(enabledBy);
+  const others = builtIn.filter((each) => each.id !== id && each.enabledBy !== undefined && isSet(each.enabledBy));
+  const explained = new Set(others.flatMap((each) => Object.keys(each.environment)));
+  return Object.keys(variablesOfIt).some((variable) => isSet(variable) && !explained.has(variable));
+}
+
+/** What every provider may be told, out of its entry and of `<PROVIDER>_…` variables. */
+function splitCommon(
+  entry: Record<string, unknown>,
+  id: string,
+  environment: Environment,
+  variableOf: Map<string, string>,
+): { settings: Record<string, unknown>; common: Record<string, unknown> } {
+  const settings = { ...entry };
+  const common: Record<string, unknown> = {};
+  for (const key of Object.keys(CommonProviderSchema.properties)) {
+    if (key in settings) common[key] = settings[key];
+    delete settings[key];
+    const variable = `${variablePrefixOf(id)}_${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
+    const value = environment[variable]?.trim();
+    if (value === undefined || value === '') continue;
+    common[key] = /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+    variableOf.set(`providers.${id}.${key}`, variable);
+  }
+  return { settings, common };
+}
+
+/** `twilio-voice` → `TWILIO_VOICE` */
+function variablePrefixOf(id: string): string {
+  return id.toUpperCase().replaceAll('-', '_');
+}
+
+/**
+ * An entry is a built-in provider's settings, a definition of the user's own, or `{ definition, …settings }`;
+ * `{ provider: 'http', …settings }` is a built-in one under another name, for files that cannot import it.
+ */
 function splitEntry(entry: unknown): {
   definition: ProviderDefinition<TObject> | undefined;
+  provider: string | undefined;
   settings: Record<string, unknown>;
 } {
-  if (typeof entry !== 'object' || entry === null) return { definition: undefined, settings: {} };
-  if ('create' in entry) return { definition: entry as ProviderDefinition<TObject>, settings: {} };
-  const { definition, ...settings } = entry as { definition?: ProviderDefinition<TObject> };
-  return { definition, settings };
+  if (!isRecord(entry)) return { definition: undefined, provider: undefined, settings: {} };
+  if ('create' in entry) return { definition: entry as ProviderDefinition<TObject>, provider: undefined, settings: {} };
+  const { definition, provider, ...settings } = entry as {
+    definition?: ProviderDefinition<TObject>;
+    provider?: unknown;
+  };
+  return { definition, provider: provider === undefined ? undefined : String(provider), settings };
+}
+
+/** In a value, `${SMS_UZ_PASSWORD}` is what that variable says: credentials do not belong into a file. */
+function withVariables(
+  settings: Record<string, unknown>,
+  place: string,
+  environment: Environment,
+  faults: string[],
+): Record<string, unknown> {
+  const read = (value: unknown, at: string): unknown => {
+    if (Array.isArray(value)) return value.map((item, index) => read(item, `${at}.${index}`));
+    if (isRecord(value))
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, read(item, `${at}.${key}`)]));
+    if (typeof value !== 'string') return value;
+    return value.replace(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, variable: string) => {
+      const filled = environment[variable]?.trim() ?? '';
+      if (filled === '') faults.push(`${at} names ${variable}, and that variable is not set`);
+      return filled;
+    });
+  };
+  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, read(value, `${place}.${key}`)]));
 }
 
 function withAppVariables(apps: unknown, environment: Environment, variableOf: Map<string, string>): unknown {
-  const fromVariables: Record<string, string> = {};
+  const fromVariables: Record<string, unknown> = {};
   for (const [variable, key] of Object.entries(appVariables)) {
     const value = environment[variable];
     if (value === undefined || value === '') continue;
-    fromVariables[key] = value;
+    fromVariables[key] = key === 'routes' ? { '*': value.split(/[\s,]+/).filter(Boolean) } : value;
     variableOf.set(`apps.default.${key}`, variable);
   }
   if (apps === undefined) return { default: fromVariables };

@@ -1,9 +1,18 @@
-import Type, { type Static } from 'typebox';
+import Type, { type Static, type TSchema, type TSchemaOptions, type TString } from 'typebox';
 import { CODE_LENGTHS } from '../domain/code.ts';
+import { lineTypes } from '../domain/phone-number.ts';
+import { pricedPer } from '../domain/price.ts';
 import { channels } from '../domain/provider.ts';
 
 const closed = { additionalProperties: false } as const;
 const DAY_SECONDS = 86_400;
+
+/**
+ * Entries under names of the person's own. A record alone lets names of another form pass unread: a route under `+998 90`
+ * would be none, and nobody would be told.
+ */
+const named = <Value extends TSchema>(name: TString, value: Value, options: TSchemaOptions = {}) =>
+  Type.Record(name, value, { ...options, propertyNames: name });
 
 const Limit = Type.Object(
   {
@@ -20,6 +29,64 @@ const limits = (defaults: Static<typeof Limit>[], description: string) =>
 const Country = Type.String({ pattern: '^[A-Z]{2}$', description: 'ISO 3166-1 alpha-2, e.g. UZ' });
 const Locale = Type.String({ pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$', description: 'BCP 47, e.g. ru or pt-BR' });
 const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' });
+
+const RouteEntry = Type.Union([
+  Name,
+  Type.Object(
+    {
+      provider: Name,
+      channel: Type.Optional(Type.Enum([...channels], { description: 'by this channel and no other' })),
+      lineTypes: Type.Optional(
+        Type.Array(Type.Enum([...lineTypes]), { minItems: 1, description: 'only numbers of these line types' }),
+      ),
+      weight: Type.Optional(
+        Type.Number({
+          exclusiveMinimum: 0,
+          maximum: 1000,
+          description: 'neighbours with weights share the messages by them',
+        }),
+      ),
+    },
+    closed,
+  ),
+]);
+
+/** What every provider may be told besides its own settings. */
+export const CommonProviderSchema = Type.Object(
+  {
+    maxPerSecond: Type.Optional(
+      Type.Number({ exclusiveMinimum: 0, maximum: 10_000, description: 'hand-overs a second, of one process' }),
+    ),
+    reportTimeoutSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 5,
+        maximum: 900,
+        description: 'without a word that it arrived by then, the code goes by the next way of the route',
+      }),
+    ),
+    deadlineSeconds: Type.Number({
+      minimum: 0.5,
+      maximum: 8,
+      default: 3,
+      description: 'how long one hand-over may take',
+    }),
+  },
+  closed,
+);
+
+const PriceRow = Type.Object(
+  {
+    provider: Name,
+    country: Type.String({ pattern: '^([A-Z]{2}|\\*)$' }),
+    channel: Type.Enum([...channels], { default: 'sms' }),
+    per: Type.Enum([...pricedPer], { default: 'segment' }),
+    amount: Type.Number({ minimum: 0, maximum: 1e6 }),
+    currency: Type.String({ pattern: '^[A-Z]{3}$', default: 'USD' }),
+    source: Type.Optional(Type.String({ description: 'where it is written, for whoever reads the comparison' })),
+    readOn: Type.Optional(Type.String({ pattern: '^\\d{4}-\\d{2}-\\d{2}$' })),
+  },
+  closed,
+);
 
 export const AppSchema = Type.Object(
   {
@@ -50,11 +117,39 @@ export const AppSchema = Type.Object(
       default: [30, 30, 60, 120],
     }),
     channel: Type.Enum([...channels], { default: 'sms' }),
-    texts: Type.Record(Locale, Type.String(), { default: {}, description: 'by locale; {brand} {code} {minutes}' }),
-    routes: Type.Record(Type.String({ pattern: '^([A-Z]{2}|\\*)$' }), Type.Array(Name, { minItems: 1 }), {
-      default: {},
-      description: "by country, '*' for all others: providers in the order in which they are tried",
-    }),
+    texts: named(Locale, Type.String(), { default: {}, description: 'by locale; {brand} {code} {minutes}' }),
+    routes: named(
+      Type.String({ pattern: '^([A-Z]{2}|\\+[1-9][0-9]{0,11}|\\*)$' }),
+      Type.Array(RouteEntry, { minItems: 1, maxItems: 20 }),
+      {
+        default: {},
+        description:
+          "by number prefix (+99890), else country, else '*': providers in the order in which they are tried",
+      },
+    ),
+    autofill: Type.Object(
+      {
+        domain: Type.Optional(
+          Type.String({ description: "host of the page that asks for codes: texts for it end with '@host #code'" }),
+        ),
+        appHashes: Type.Array(Type.String(), {
+          maxItems: 10,
+          default: [],
+          description: "11 characters each: texts for that Android app end with it, as Google's SMS Retriever wants",
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    budget: Type.Optional(
+      Type.Object(
+        {
+          perDay: Type.Number({ exclusiveMinimum: 0, maximum: 1e9, description: 'what a UTC day may cost at most' }),
+          currency: Type.String({ pattern: '^[A-Z]{3}$', default: 'USD' }),
+          warnAtPercent: Type.Number({ minimum: 1, maximum: 100, default: 80 }),
+        },
+        closed,
+      ),
+    ),
     allowedCountries: Type.Optional(Type.Array(Country, { minItems: 1, description: 'closes all others' })),
     limits: Type.Object(
       {
@@ -110,7 +205,15 @@ export const FileSchema = Type.Object(
     logLevel: Type.Optional(Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])),
     logFile: Type.Optional(Type.String({ minLength: 1 })),
     retentionDays: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),
-    providers: Type.Optional(Type.Record(Name, Type.Unknown())),
+    providers: Type.Optional(named(Name, Type.Unknown())),
+    prices: Type.Optional(
+      Type.Array(PriceRow, { maxItems: 10_000, description: 'your own, in place of the built-in list prices' }),
+    ),
+    exchangeRates: Type.Optional(
+      named(Type.String({ pattern: '^[A-Z]{3}$' }), Type.Number({ exclusiveMinimum: 0 }), {
+        description: 'units of that currency for 1 USD',
+      }),
+    ),
     apps: Type.Optional(Type.Record(Name, AppSchema, { minProperties: 1 })),
   },
   closed,

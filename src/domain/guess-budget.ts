@@ -32,6 +32,19 @@ export function lockedFor(guesses: Guesses, policy: GuessPolicy, now: number): n
   return Math.max(0, guesses.lockedUntil - now, waitFor(guesses.log, policy.max, policy.windowMs, now));
 }
 
+/**
+ * Takes the last guess back, which was counted before it was compared and then was not compared at all: an outage must not
+ * lock a number. A lock that it brought about goes with it.
+ */
+export function uncountGuess(guesses: Guesses, policy: GuessPolicy, now: number): Guesses {
+  const last = guesses.log.length - 2;
+  const count = guesses.log[last + 1];
+  if (count === undefined) return guesses;
+  const log = count > 1 ? guesses.log.with(last + 1, count - 1) : guesses.log.slice(0, last);
+  const isLockedByIt = guesses.lockedUntil > now && waitFor(log, policy.max, policy.windowMs, now) === 0;
+  return isLockedByIt ? { log, lockedUntil: 0, locks: Math.max(0, guesses.locks - 1) } : { ...guesses, log };
+}
+
 /** Counts one wrong guess; the one that uses the budget up locks the number: one window, then two, four, seven. */
 export function countGuess(guesses: Guesses, policy: GuessPolicy, now: number): Guesses {
   const log = append(guesses.log, now, [policy]);

@@ -1,5 +1,6 @@
 import type { CountryCode, PhoneNumber } from './phone-number.ts';
-import type { Channel, DeliveryState, FailureReason } from './provider.ts';
+import type { Money } from './price.ts';
+import type { Channel, DeliveryReport, DeliveryState, FailureReason } from './provider.ts';
 
 /** A text on its way to one person: a verification's code, or a custom message. Instants are ms since the epoch. */
 export type Message = {
@@ -9,7 +10,10 @@ export type Message = {
   readonly verificationId: string | undefined;
   readonly number: PhoneNumber;
   readonly country: CountryCode | undefined;
+  /** the channel it was planned for; each dispatch says which one it took */
   readonly channel: Channel;
+  /** whoever asked for it named the channel: no other will do */
+  readonly channelFixed: boolean;
   readonly locale: string;
   readonly encoding: 'GSM-7' | 'UCS-2';
   readonly segments: number;
@@ -27,7 +31,7 @@ export type Message = {
 };
 
 /**
- * `pending`: stored, and some node is handing it over (or died doing so: see `Store.claimOrphans`). Then the state of
+ * `pending`: stored, and some node is handing it over (or died doing so: see `Store.claimDue`). Then the state of
  * its last dispatch.
  */
 export type MessageState = 'pending' | DeliveryState;
@@ -35,11 +39,16 @@ export type MessageState = 'pending' | DeliveryState;
 /** One hand-over of a message to one provider. */
 export type Dispatch = {
   readonly provider: string;
+  readonly channel: Channel;
   readonly state: DeliveryState;
   readonly providerMessageId: string | undefined;
   readonly reason: FailureReason | 'expired' | undefined;
   /** the provider's own error code */
   readonly errorCode: string | undefined;
+  /** by the price table; undefined where it knows no price, or nothing was taken */
+  readonly estimatedCost: Money | undefined;
+  /** as the provider said */
+  readonly reportedCost: Money | undefined;
   readonly at: number;
 };
 
@@ -55,4 +64,51 @@ const ranks: Record<DeliveryState, number> = {
 /** Reports arrive late, twice and out of order: a state only ever moves forward, and the first final one stays. */
 export function isForward(from: DeliveryState, to: DeliveryState): boolean {
   return ranks[to] > ranks[from];
+}
+
+/** A provider that took a message has an id for it; one that may have taken it left us not knowing. */
+export function wasTaken({ providerMessageId, reason }: Dispatch): boolean {
+  return providerMessageId !== undefined || reason === 'uncertain';
+}
+
+/** The dispatch as the report leaves it: itself when the report says nothing new. */
+export function reportedDispatch(dispatch: Dispatch, report: DeliveryReport | undefined): Dispatch {
+  if (report === undefined) return dispatch;
+  const isNews = isForward(dispatch.state, report.state);
+  // What it cost may be known later than what became of it.
+  const isPriced =
+    report.cost !== undefined &&
+    (report.cost.micros !== dispatch.reportedCost?.micros || report.cost.currency !== dispatch.reportedCost.currency);
+  if (!isNews && !isPriced) return dispatch;
+  return {
+    ...dispatch,
+    ...(isNews ? { state: report.state } : {}),
+    ...(isNews && report.reason !== undefined ? { reason: report.reason } : {}),
+    ...(isNews && report.code !== undefined ? { errorCode: report.code } : {}),
+    ...(isPriced ? { reportedCost: report.cost } : {}),
+  };
+}
+
+/** Two reports on a dispatch that is not known yet, as one: the state that is further on, and the cost that either names. */
+export function joinReports(known: DeliveryReport, report: DeliveryReport): DeliveryReport {
+  const cost = report.cost ?? known.cost;
+  return { ...(isForward(known.state, report.state) ? report : known), ...(cost === undefined ? {} : { cost }) };
+}
+
+/**
+ * When a message is to be looked at again after a report on its last dispatch: at once when it did not arrive and another
+ * way may do better, never when it did or when nobody may try.
+ * @param dueBefore when it was to be looked at before the report
+ */
+export function dueAfter(
+  message: Pick<Message, 'validUntil'>,
+  { state, reason }: Dispatch,
+  report: DeliveryReport | undefined,
+  now: number,
+  dueBefore: number | undefined,
+): number | undefined {
+  if (state === 'delivered') return undefined;
+  if (state !== 'failed' && state !== 'undelivered') return dueBefore;
+  const isFinal = reason === 'recipient' || report?.optOut === true || message.validUntil <= now;
+  return isFinal ? undefined : now;
 }

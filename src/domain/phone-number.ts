@@ -16,19 +16,21 @@ declare const phoneNumberBrand: unique symbol;
 export type PhoneNumber = string & { readonly [phoneNumberBrand]: true };
 
 /** What stands at the other end, as far as the numbering plan tells. Where mobiles share the plan with landlines (US), it does not. */
-export type LineType =
-  | 'mobile'
-  | 'fixed-line'
-  | 'fixed-line-or-mobile'
-  | 'voip'
-  | 'toll-free'
-  | 'premium-rate'
-  | 'shared-cost'
-  | 'personal'
-  | 'pager'
-  | 'uan'
-  | 'voicemail'
-  | 'unknown';
+export const lineTypes = [
+  'mobile',
+  'fixed-line',
+  'fixed-line-or-mobile',
+  'voip',
+  'toll-free',
+  'premium-rate',
+  'shared-cost',
+  'personal',
+  'pager',
+  'uan',
+  'voicemail',
+  'unknown',
+] as const;
+export type LineType = (typeof lineTypes)[number];
 
 export type ParsedNumber = {
   readonly number: PhoneNumber;
@@ -170,7 +172,7 @@ function parseNational(digits: string, defaultCountry: CountryCode | undefined):
   return askLibrary(digits, defaultCountry);
 }
 
-const lineTypes: Readonly<Record<PhoneNumberType, LineType>> = {
+const ourLineTypes: Readonly<Record<PhoneNumberType, LineType>> = {
   MOBILE: 'mobile',
   FIXED_LINE: 'fixed-line',
   FIXED_LINE_OR_MOBILE: 'fixed-line-or-mobile',
@@ -214,7 +216,7 @@ function askLibrary(number: string, defaultCountry: CountryCode | undefined): Pa
         number: parsed.number as string as PhoneNumber,
         country: parsed.country,
         callingCode: parsed.countryCallingCode,
-        lineType: type === undefined ? 'unknown' : lineTypes[type],
+        lineType: type === undefined ? 'unknown' : ourLineTypes[type],
       },
     };
   } catch (error) {

@@ -27,10 +27,12 @@ export const problemCodes = [
   'verification-settled',
   'attempts-exhausted',
   'number-locked',
+  'check-unanswered',
   // how often
   'rate-limited',
   'resend-too-early',
   'sends-exhausted',
+  'budget-spent',
   // repeating
   'idempotency-conflict',
   'idempotency-in-progress',

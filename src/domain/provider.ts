@@ -1,4 +1,5 @@
 import type { PhoneNumber } from './phone-number.ts';
+import type { Money } from './price.ts';
 
 /** The way a code travels. */
 export const channels = ['sms', 'voice', 'whatsapp', 'telegram', 'email'] as const;
@@ -36,7 +37,14 @@ export type OutgoingMessage = {
   readonly channel: Channel;
   /** The whole text, normalised, with the code in it. Never logged. */
   readonly text: string;
+  /** The code that is in the text, for channels with a wording of their own; absent for a custom message. Never logged. */
+  readonly code?: string;
+  /** The app's name, as people know it. */
+  readonly brand: string;
+  /** BCP 47; the language of the text. */
   readonly locale: string;
+  /** Where the channel is `email`: the address. */
+  readonly email?: string;
   /** How long the message is worth delivering: what is left of the code's life, in whole seconds, at least 1. */
   readonly validitySeconds: number;
   /** Where the provider may post delivery reports; absent when no public URL is configured. */
@@ -50,6 +58,8 @@ export type SendOutcome =
       readonly providerMessageId: string;
       /** Segments as the provider counted them, where it says so. */
       readonly segments?: number;
+      /** What it will charge, where it says so at once. */
+      readonly cost?: Money;
     }
   | {
       readonly kind: 'failed';
@@ -72,10 +82,14 @@ export type DeliveryReport = {
   readonly code?: string;
   /** As in `SendOutcome`: some providers learn of a STOP only after they took the message. */
   readonly optOut?: true;
+  /** What it charged for the whole message, where it says so. */
+  readonly cost?: Money;
 };
 
 /** A delivery report as it came in, before anything in it is believed. */
 export type ReportRequest = {
+  /** Some vendors put everything into the query of a GET. */
+  readonly method: 'GET' | 'POST';
   /** The full public URL that the provider was given, query included: signatures cover it. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -84,6 +98,8 @@ export type ReportRequest = {
 
 export type ReportOutcome =
   | { readonly kind: 'reports'; readonly reports: readonly DeliveryReport[] }
+  /** The vendor asks whether this address is ours, and is to be answered with that text. */
+  | { readonly kind: 'handshake'; readonly answer: string }
   /** Signature missing or wrong, or a body that is not the provider's. */
   | { readonly kind: 'refused'; readonly why: 'forged' | 'malformed' };
 
@@ -92,16 +108,60 @@ export type ProbeOutcome =
   | { readonly kind: 'ready'; readonly detail?: string }
   | { readonly kind: 'failed'; readonly reason: FailureReason; readonly code: string; readonly fix: string };
 
-/** A provider that carries our text. */
-export interface MessagingProvider {
+/** What both kinds of providers may have. */
+interface AnyProvider {
+  /** Reads a delivery report: signature first, then the states. Absent when the provider posts none. */
+  parseReport?(request: ReportRequest): ReportOutcome;
+  /**
+   * Asks what became of a message. Absent when there is no such call; undefined when the provider does not know, or
+   * did not answer.
+   * @param providerMessageId as in `SendOutcome`
+   */
+  fetchReport?(providerMessageId: string, signal: AbortSignal): Promise<DeliveryReport | undefined>;
+  /** Hands over reports that come by a connection of the provider's own instead of a request (SMPP). */
+  onReport?(listener: (report: DeliveryReport) => void): void;
+  /** Tries the credentials without sending. Absent when the provider has no such call. */
+  probe?(signal: AbortSignal): Promise<ProbeOutcome>;
+  close?(): Promise<void>;
+}
+
+/** A provider that carries our text, or at least our code. */
+export interface MessagingProvider extends AnyProvider {
   /**
    * Hands one message over. Expected failures are returned, never thrown.
    * @param signal ends the attempt; the outcome is then `uncertain`, or `unavailable` when surely nothing was sent
    */
   send(message: OutgoingMessage, signal: AbortSignal): Promise<SendOutcome>;
-  /** Reads a delivery report: signature first, then the states. Absent when the provider sends none. */
-  parseReport?(request: ReportRequest): ReportOutcome;
-  /** Tries the credentials without sending. Absent when the provider has no such call. */
-  probe?(signal: AbortSignal): Promise<ProbeOutcome>;
-  close?(): Promise<void>;
+}
+
+/** One request for a code that the provider makes itself. */
+export type ManagedStart = Omit<OutgoingMessage, 'text' | 'code'> & {
+  /**
+   * What `start` gave for this verification the last time. Any other code that the provider still holds for the number
+   * belongs to another verification, and must not be sent or accepted for this one.
+   */
+  readonly previousId?: string;
+};
+
+/** What is asked about a code that a managed provider made. */
+export type ManagedCheck = {
+  /** What `start` gave as `providerMessageId`. */
+  readonly providerMessageId: string;
+  readonly to: PhoneNumber;
+  readonly code: string;
+};
+
+export type ManagedCheckOutcome =
+  | { readonly kind: 'approved' }
+  | { readonly kind: 'wrong' }
+  /** The provider holds no such verification any more: expired there, used up, or approved before. */
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'failed'; readonly reason: FailureReason; readonly code: string };
+
+/** A provider that makes and checks the code itself. Counts, limits and states stay ours. */
+export interface ManagedProvider extends AnyProvider {
+  /** Makes a code and sends it; for the same verification again, the same code. Expected failures are returned. */
+  start(request: ManagedStart, signal: AbortSignal): Promise<SendOutcome>;
+  /** Compares one code. Expected failures are returned. */
+  check(request: ManagedCheck, signal: AbortSignal): Promise<ManagedCheckOutcome>;
 }

@@ -3,13 +3,29 @@ import type { Dispatch, Message, MessageState } from './message.ts';
 import type { PhoneNumber } from './phone-number.ts';
 import type { Channel, DeliveryReport } from './provider.ts';
 import type { LimitRule } from './rate-limit.ts';
-import type { CodeDigests, Verification, VerificationState } from './verification.ts';
+import type { TextEnding } from './text-ending.ts';
+import type { UsageChange } from './usage.ts';
+import type { CodeDigests, ManagedCode, Verification, VerificationState } from './verification.ts';
 
 /** Which counter a request is counted in. The value is what is counted: a number, an address, a prefix, the app. */
 export type BucketScope = 'number' | 'address' | 'prefix' | 'app';
 
 /** `number` of a start or resend and `number` of a custom message are counted apart. */
 export type Bucket = { readonly scope: BucketScope; readonly value: string; readonly rules: readonly LimitRule[] };
+
+/**
+ * What a request may cost at most, to be taken from what its app may spend that day; what it did not cost in the end is
+ * given back with its outcome (`DispatchStep.spent`). Amounts are millionths of the budget's currency.
+ */
+export type BudgetTake = {
+  /** UTC, `2026-11-20` */
+  readonly day: string;
+  readonly maxMicros: number;
+  readonly micros: number;
+};
+
+/** What the app has spent that day, before this request and with it. */
+export type BudgetTaken = { readonly beforeMicros: number; readonly afterMicros: number };
 
 export type Idempotency = {
   readonly key: string;
@@ -24,6 +40,8 @@ export type SendRefusal =
   /** Of several full buckets, the one that has to be waited for longest. */
   | { readonly kind: 'limited'; readonly scope: BucketScope; readonly retryAfterMs: number }
   | { readonly kind: 'locked'; readonly retryAfterMs: number }
+  /** The app has spent what it may spend today. */
+  | { readonly kind: 'over-budget' }
   /** The key was used for the same request; `answer` is undefined while that one is still on its way. */
   | { readonly kind: 'replayed'; readonly answer: string | undefined }
   | { readonly kind: 'conflict' };
@@ -38,6 +56,8 @@ export type StartStep = {
   readonly repeat: boolean;
   /** how long until the next resend, after the first send, the second …; for a repeated one */
   readonly delaysSeconds: readonly number[];
+  /** taken together with the buckets, or not at all */
+  readonly budget: BudgetTake | undefined;
   readonly idempotency: Idempotency | undefined;
   /** when another node may take the message over, should this one die while handing it over */
   readonly orphanedAt: number;
@@ -54,12 +74,16 @@ export type ResendStep = {
   readonly delaysSeconds: readonly number[];
   /** a new code in the place of the old one; refused as `changed` unless the old one is still `code.replaces` */
   readonly code: { readonly replaces: number; readonly codeNumber: number; readonly digests: CodeDigests } | undefined;
+  /** taken together with the buckets, or not at all */
+  readonly budget: BudgetTake | undefined;
+  /** how the text ends from now on; as before when undefined */
+  readonly ending: TextEnding | undefined;
   readonly idempotency: Idempotency | undefined;
   readonly orphanedAt: number;
 };
 
 export type ResendOutcome =
-  | { readonly kind: 'resent'; readonly verification: Verification }
+  | { readonly kind: 'resent'; readonly verification: Verification; readonly budget?: BudgetTaken }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'ended'; readonly state: VerificationState }
   | { readonly kind: 'too-early'; readonly retryAfterMs: number }
@@ -96,12 +120,29 @@ export type CheckOutcome =
   | { readonly kind: 'wrong'; readonly verification: Verification | undefined; readonly attemptsLeft: number }
   | { readonly kind: 'locked'; readonly retryAfterMs: number }
   | { readonly kind: 'unknown' }
-  | { readonly kind: 'ended'; readonly state: Exclude<VerificationState, 'pending'> };
+  | { readonly kind: 'ended'; readonly state: Exclude<VerificationState, 'pending'> }
+  /**
+   * A provider made the code and has to be asked; the attempt and a wrong guess are counted already. What it says goes
+   * to `settleCheck`.
+   */
+  | { readonly kind: 'ask'; readonly verification: Verification; readonly managed: ManagedCode };
+
+/** What a managed provider said about a code. */
+export type SettleCheckStep = {
+  readonly now: number;
+  readonly app: string;
+  readonly id: string;
+  readonly guesses: GuessPolicy;
+  /** `unanswered`: it compared nothing, so neither attempt nor guess was one */
+  readonly verdict: 'approved' | 'wrong' | 'unanswered';
+};
 
 export type MessageStep = {
   readonly now: number;
   readonly message: Message;
   readonly buckets: readonly Bucket[];
+  /** taken together with the buckets, or not at all */
+  readonly budget: BudgetTake | undefined;
   readonly idempotency: Idempotency | undefined;
   readonly orphanedAt: number;
 };
@@ -109,15 +150,25 @@ export type MessageStep = {
 /** What became of handing a message over. */
 export type DispatchStep = {
   readonly now: number;
-  readonly messageId: string;
+  readonly message: Message;
   /** the hand-overs since the last step, oldest first */
   readonly dispatches: readonly Dispatch[];
-  readonly state: MessageState;
+  /** undefined: as it is, whatever was reported meanwhile */
+  readonly state: MessageState | undefined;
+  /** when the message is to be looked at again, because a report is expected by then */
+  readonly dueAt: number | undefined;
   /** the provider that took it sends no delivery reports, so nothing need be found by its id */
   readonly noReports?: true;
+  /** of a code: the channel that took it, and whose code it is; undefined where nothing of that changes */
+  readonly carried: { readonly channel: Channel; readonly managed: ManagedCode | undefined } | undefined;
+  /** what to add to the day's spending, mostly less than nothing: the cost, less what was taken beforehand */
+  readonly spent: { readonly day: string; readonly micros: number } | undefined;
   /** the answer to be given again under the request's idempotency key */
   readonly answer: { readonly app: string; readonly key: string; readonly text: string } | undefined;
 };
+
+/** `due`: the code did not arrive and is worth sending by another way, see `claimDue`. */
+export type ReportOutcome = { readonly changed: boolean; readonly due: boolean };
 
 export type ApiKey = {
   readonly id: string;
@@ -147,10 +198,16 @@ export interface Store {
    * Takes all buckets or none; then repeats the live verification of the slot (one more send, the same code), or
    * replaces it by the given one; and keeps the message to be sent.
    */
-  start(step: StartStep): Promise<{ readonly kind: 'started'; readonly verification: Verification } | SendRefusal>;
+  start(
+    step: StartStep,
+  ): Promise<
+    { readonly kind: 'started'; readonly verification: Verification; readonly budget?: BudgetTaken } | SendRefusal
+  >;
   resend(step: ResendStep): Promise<ResendOutcome>;
   /** Counts one attempt, compares the digests and settles. Exactly one of any number of right codes is approved. */
   check(step: CheckStep): Promise<CheckOutcome>;
+  /** The second half of a check that had to ask. Of any number of approvals exactly one is approved. */
+  settleCheck(step: SettleCheckStep): Promise<Exclude<CheckOutcome, { kind: 'ask' | 'locked' }>>;
   cancel(
     app: string,
     id: string,
@@ -163,10 +220,12 @@ export interface Store {
   getVerification(app: string, id: string): Promise<Verification | undefined>;
 
   /** Keeps a custom message to be sent, under the same rules as `start`. */
-  addMessage(step: MessageStep): Promise<{ readonly kind: 'added' } | Exclude<SendRefusal, { kind: 'locked' }>>;
+  addMessage(
+    step: MessageStep,
+  ): Promise<{ readonly kind: 'added'; readonly budget?: BudgetTaken } | Exclude<SendRefusal, { kind: 'locked' }>>;
   recordDispatch(step: DispatchStep): Promise<void>;
-  /** Forward only; false when the dispatch is not known or the report changes nothing. */
-  recordReport(provider: string, report: DeliveryReport, now: number): Promise<boolean>;
+  /** Forward only; nothing changes when the dispatch is not known. */
+  recordReport(provider: string, report: DeliveryReport, now: number): Promise<ReportOutcome>;
   getMessage(app: string, id: string): Promise<Message | undefined>;
   /** Newest first. @param before an id: only older ones */
   listMessages(
@@ -174,16 +233,33 @@ export interface Store {
     query: { readonly limit: number; readonly before?: string; readonly number?: PhoneNumber },
   ): Promise<readonly Message[]>;
   /**
-   * Messages that a node stored and then did not settle in time, each handed to exactly one caller, with their
-   * verifications.
+   * Messages that have to be looked at: a node stored them and did not settle them in time, a report says that they did
+   * not arrive, or none came. Each is handed to exactly one caller, with its verification.
+   * @param leaseUntil when others may take them up, should this caller die
    */
-  claimOrphans(
+  claimDue(
     now: number,
-    orphanedAt: number,
+    leaseUntil: number,
     limit: number,
   ): Promise<readonly { readonly message: Message; readonly verification: Verification | undefined }[]>;
   /** The answer kept under an idempotency key, once there is one. */
   getAnswer(app: string, key: string): Promise<string | undefined>;
+
+  /** Takes an amount from an app's day, for a hand-over that was not foreseen. */
+  takeBudget(
+    app: string,
+    take: BudgetTake,
+  ): Promise<(BudgetTaken & { readonly kind: 'taken' }) | { readonly kind: 'over-budget' }>;
+  /**
+   * What was added up from one day to another, both included; nothing where all counts are 0, as they are when a cost
+   * turned out to be in another currency.
+   * @param app undefined for all
+   */
+  readUsage(query: {
+    readonly app: string | undefined;
+    readonly from: string;
+    readonly to: string;
+  }): Promise<readonly UsageChange[]>;
 
   addApiKey(key: ApiKey): Promise<void>;
   findApiKey(hash: string): Promise<ApiKey | undefined>;

@@ -1,6 +1,8 @@
 import type { GuessLane } from './guess-budget.ts';
+import { type Dispatch, wasTaken } from './message.ts';
 import type { CountryCode, PhoneNumber } from './phone-number.ts';
 import type { Channel } from './provider.ts';
+import type { TextEnding } from './text-ending.ts';
 
 export type VerificationState = 'pending' | 'approved' | 'expired' | 'canceled' | 'exhausted';
 
@@ -31,7 +33,22 @@ export type Verification = {
   /** when the next resend is allowed */
   readonly resendAt: number;
   readonly metadata: Readonly<Record<string, string>> | undefined;
+  /** how its texts end, so that a phone may fill the code in */
+  readonly ending: TextEnding | undefined;
+  /** where a code by e-mail goes */
+  readonly email: string | undefined;
+  /** set once a managed provider has sent a code of its own */
+  readonly managed: ManagedCode | undefined;
+  /** has our own code gone out? Not while a managed provider's is the only one. */
+  readonly ownCodeSent: boolean;
+  /** an e-mail carried a code, or was to: then whoever has the code may not hold the number */
+  readonly sentByEmail: boolean;
+  /** the message that carries the code that was asked for last */
+  readonly lastMessageId: string | undefined;
 };
+
+/** A code that a provider made: which one, and its name there. */
+export type ManagedCode = { readonly provider: string; readonly providerMessageId: string };
 
 /** One code, digested for either way of asking: by the verification's id, and by whom it is for. */
 export type CodeDigests = { readonly byId: Uint8Array; readonly bySlot: Uint8Array };
@@ -64,6 +81,22 @@ export function stateAt(verification: Pick<Verification, 'state' | 'expiresAt'>,
  */
 export function resendDelayMs(sends: number, delaysSeconds: readonly number[]): number {
   return (delaysSeconds[Math.min(sends, delaysSeconds.length) - 1] ?? 0) * 1000;
+}
+
+/**
+ * What a provider's taking the code changes of its verification.
+ * @param dispatches of the message, that provider's the last of them
+ */
+export function carriedBy(
+  { sends, managed: managedBefore, ownCodeSent }: Pick<Verification, 'sends' | 'managed' | 'ownCodeSent'>,
+  { channel, managed }: { readonly channel: Channel; readonly managed: ManagedCode | undefined },
+  dispatches: readonly Dispatch[],
+): Pick<Verification, 'channel' | 'managed' | 'ownCodeSent'> {
+  if (managed === undefined) return { channel, managed: managedBefore, ownCodeSent: true };
+  // A text that another provider took, or may have taken, has our code in it, and may still arrive.
+  const isOursOut = dispatches.slice(0, -1).some((each) => each.provider !== managed.provider && wasTaken(each));
+  const isFirst = sends === 1 && managedBefore === undefined && !isOursOut;
+  return { channel, managed, ownCodeSent: ownCodeSent && !isFirst };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsync } from 'fastify';
-import { Histogram, Registry } from 'prom-client';
+import { Gauge, Histogram, Registry } from 'prom-client';
 import { authenticate, isLocal } from './authenticate.ts';
 import type { Served } from './served.ts';
 
@@ -38,6 +38,7 @@ export function createMetrics(): Metrics {
 
 /** Prometheus' text: for this machine without a key, for any other with one. */
 export function metricsRoute(composed: Served, { registry }: Metrics): FastifyPluginAsync {
+  watchProviders(composed.countersign, registry);
   const needsKey = authenticate(composed);
   return async (app) => {
     app.get(
@@ -52,4 +53,21 @@ export function metricsRoute(composed: Served, { registry }: Metrics): FastifyPl
       async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
     );
   };
+}
+
+/** Read when somebody asks. Countries are labels only while one is out of order there. */
+function watchProviders({ providers }: Served['countersign'], registry: Registry): void {
+  const gauge = new Gauge({
+    name: 'countersign_provider_out_of_order',
+    help: "1 while the provider's circuit breaker is open, or waits for a message that shows it is well again",
+    labelNames: ['provider', 'country'],
+    registers: [registry],
+    collect() {
+      gauge.reset();
+      for (const { provider, state, countries } of providers.health()) {
+        gauge.labels(provider, '').set(state === 'closed' ? 0 : 1);
+        for (const { country = '' } of countries) gauge.labels(provider, country).set(1);
+      }
+    },
+  });
 }

@@ -27,9 +27,11 @@ export const problems = {
   'verification-settled': { status: 410, title: 'The verification has ended' },
   'attempts-exhausted': { status: 429, title: 'No attempts left' },
   'number-locked': { status: 429, title: 'The number is locked' },
+  'check-unanswered': { status: 502, title: 'The provider does not answer' },
   'rate-limited': { status: 429, title: 'Too many requests' },
   'resend-too-early': { status: 429, title: 'Too early to send again' },
   'sends-exhausted': { status: 429, title: 'Sent too often' },
+  'budget-spent': { status: 429, title: 'The budget of the day is spent' },
   'idempotency-conflict': { status: 409, title: 'Idempotency key used for another request' },
   'idempotency-in-progress': { status: 409, title: 'The first request is still being answered' },
   'recipient-refused': { status: 422, title: 'The number cannot receive the message' },
@@ -141,7 +143,7 @@ function fromFastify(error: Partial<FastifyError>): Refusal | undefined {
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return refuse('media-type-unsupported', 'Send the body with Content-Type: application/json.');
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return refuse('body-too-large', 'The body may have 16 KiB at most.');
+      return refuse('body-too-large', 'The body may have 16 KiB at most, that of a delivery report 1 MiB.');
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
       return refuse('json-invalid', 'The body cannot be read as JSON.');

@@ -32,6 +32,15 @@ const ApprovalToken = Type.String({
   maxLength: 4096,
   description: 'token of an earlier approval of this number: its owner has a guess budget of its own',
 });
+const Platform = Type.Enum(['web', 'ios', 'android'], {
+  description: 'what the person has the app on: the text then ends so that it can be filled in there',
+});
+const AppHash = Type.String({ maxLength: 20, description: 'of an Android app, where the configuration names several' });
+const Email = Type.String({ minLength: 3, maxLength: 255, description: 'where a code by e-mail goes' });
+const Amount = Type.Object(
+  { amount: Type.Number({ description: "in the currency's unit" }), currency: Type.String({ examples: ['USD'] }) },
+  { $id: 'Amount' },
+);
 const Code = Type.String({ maxLength: 40, description: 'as the person typed it' });
 
 export const IdParams = Type.Object({ id: Type.String({ maxLength: 64 }) });
@@ -48,6 +57,9 @@ export const StartBody = Type.Object(
     to: Number_,
     country: Type.Optional(Country),
     channel: Type.Optional(Channel),
+    email: Type.Optional(Email),
+    platform: Type.Optional(Platform),
+    app_hash: Type.Optional(AppHash),
     locale: Type.Optional(
       Type.String({ minLength: 2, maxLength: 35, description: 'BCP 47; the language of the text' }),
     ),
@@ -67,7 +79,12 @@ export const StartBody = Type.Object(
 );
 
 export const ResendBody = Type.Object(
-  { channel: Type.Optional(Channel), client_ip: Type.Optional(ClientIp) },
+  {
+    channel: Type.Optional(Channel),
+    client_ip: Type.Optional(ClientIp),
+    platform: Type.Optional(Platform),
+    app_hash: Type.Optional(AppHash),
+  },
   { ...closed, examples: [{}] },
 );
 
@@ -143,7 +160,12 @@ export const MessageBody = Type.Object(
     dispatches: Type.Array(
       Type.Object({
         provider: Type.String(),
+        channel: Channel,
         status: Type.String(),
+        cost: Type.Optional(Amount),
+        cost_basis: Type.Optional(
+          Type.Enum(['estimated', 'reported'], { description: "by the price table, or the provider's own word" }),
+        ),
         provider_message_id: Type.Optional(Type.String()),
         reason: Type.Optional(Type.String()),
         error_code: Type.Optional(Type.String({ description: "the provider's own" })),
@@ -179,4 +201,88 @@ export const NumberBody = Type.Object(
     locale: Type.String({ description: 'the language that a text to it has' }),
   },
   { $id: 'Number' },
+);
+
+export const ExplainBody = Type.Object(
+  {
+    to: Number_,
+    country: Type.Optional(Country),
+    channel: Type.Optional(Channel),
+    has_email: Type.Optional(Type.Boolean({ description: 'would the request for a code give an e-mail address' })),
+    locale: Type.Optional(Type.String({ minLength: 2, maxLength: 35 })),
+  },
+  { ...closed, examples: [{ to: '+998901234567' }] },
+);
+
+const health = {
+  state: Type.Enum(['closed', 'open', 'trial'], {
+    description: 'of its circuit breaker: `open` is passed by, `trial` gets one message to show that it is well again',
+  }),
+  reason: Type.Optional(Type.String({ description: 'why it was taken out' })),
+  open_until: Type.Optional(Instant),
+};
+
+export const RouteBody = Type.Object(
+  {
+    to: Type.String({ description: 'E.164' }),
+    country: Type.Optional(Type.String()),
+    line_type: Type.String(),
+    locale: Type.String(),
+    segments: Type.Integer(),
+    route: Type.String({ description: "the app's route that holds: a prefix, a country, or *" }),
+    tried: Type.Array(
+      Type.Object({
+        provider: Type.String(),
+        channel: Channel,
+        ...health,
+        price: Type.Optional(Amount),
+        deadline_seconds: Type.Number(),
+      }),
+      { description: 'in this order' },
+    ),
+    passed_by: Type.Array(Type.Object({ provider: Type.String(), why: Type.String() })),
+  },
+  { $id: 'Route' },
+);
+
+export const ProviderListBody = Type.Object(
+  {
+    providers: Type.Array(
+      Type.Object({
+        provider: Type.String(),
+        ...health,
+        countries: Type.Array(Type.Object({ country: Type.String(), ...health }), {
+          description: 'where it is out of order in some countries only',
+        }),
+      }),
+    ),
+  },
+  { $id: 'ProviderList' },
+);
+
+const Day = Type.String({ maxLength: 10, description: 'UTC, e.g. 2026-11-20' });
+
+export const UsageQuery = Type.Object({ from: Type.Optional(Day), to: Type.Optional(Day) }, closed);
+
+export const UsageBody = Type.Object(
+  {
+    from: Type.String(),
+    to: Type.String(),
+    usage: Type.Array(
+      Type.Object({
+        day: Type.String(),
+        provider: Type.String(),
+        country: Type.Optional(Type.String()),
+        sent: Type.Integer({ description: 'hand-overs that the provider took, or may have taken' }),
+        codes: Type.Integer({ description: 'those of them that carried a code' }),
+        delivered: Type.Integer(),
+        failed: Type.Integer({ description: 'refused, or not delivered' }),
+        approved: Type.Integer({ description: 'verifications approved whose code it carried last' }),
+        conversion: Type.Optional(Type.Number({ description: '`approved` of `codes`, 0 to 1' })),
+        cost: Type.Optional(Amount),
+        wasted_cost: Type.Optional(Amount),
+      }),
+    ),
+  },
+  { $id: 'Usage' },
 );

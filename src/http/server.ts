@@ -13,6 +13,7 @@ import { inboxRoutes } from './routes/inbox.ts';
 import { messageRoutes } from './routes/messages.ts';
 import { numberRoutes } from './routes/numbers.ts';
 import { reportRoutes } from './routes/reports.ts';
+import { routingRoutes } from './routes/routing.ts';
 import { systemRoutes } from './routes/system.ts';
 import { verificationRoutes } from './routes/verifications.ts';
 import type { Served } from './served.ts';
@@ -132,6 +133,7 @@ function keyedRoutes(composed: Served): FastifyPluginAsync {
     await api.register(verificationRoutes(countersign));
     await api.register(messageRoutes(countersign));
     await api.register(numberRoutes(countersign));
+    await api.register(routingRoutes(countersign));
   };
 }
 
@@ -192,7 +194,7 @@ function openApi(publicUrl: string | undefined) {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     ...(publicUrl === undefined ? {} : { servers: [{ url: publicUrl }] }),
-    tags: ['verifications', 'messages', 'numbers', 'reports', 'system'].map((name) => ({ name })),
+    tags: ['verifications', 'messages', 'numbers', 'routing', 'usage', 'reports', 'system'].map((name) => ({ name })),
     security: [{ key: [] }],
     components: {
       securitySchemes: {

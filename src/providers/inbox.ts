@@ -34,7 +34,7 @@ export interface Inbox extends MessagingProvider {
   clear(): void;
 }
 
-export function createInbox({ now }: ProviderContext, capacity = 500): Inbox {
+export function createInbox({ now }: Pick<ProviderContext, 'now'>, capacity = 500): Inbox {
   const run = now().toString(36);
   const listeners = new Set<(event: InboxEvent) => void>();
   let entries: InboxEntry[] = []; // oldest first

@@ -1,21 +1,30 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import http from 'node:http';
-import https from 'node:https';
-import type { TLSSocket } from 'node:tls';
-import type { Twilio } from 'twilio';
 import Type, { type Static } from 'typebox';
 import type {
   DeliveryReport,
   DeliveryState,
   FailureReason,
   MessagingProvider,
-  ProbeOutcome,
   ReportOutcome,
-  ReportRequest,
   SendOutcome,
 } from '../domain/provider.ts';
-import { accepted, defineProvider, failed, reasonForStatus } from '../provider-kit/define-provider.ts';
+import { accepted, defineProvider } from '../provider-kit/define-provider.ts';
+import { fieldsOf } from '../provider-kit/http-client.ts';
+import { forged, malformed, reported, silent, unreadable } from '../provider-kit/reading.ts';
+import { baseUrlSetting } from '../provider-kit/settings.ts';
+import {
+  probeTwilio,
+  refusedByTwilio,
+  signingTokens,
+  trimmed,
+  twilioAccountReasons,
+  twilioCode,
+  twilioCost,
+  twilioLoginEnvironment,
+  twilioLoginFaults,
+  twilioLoginSettings,
+} from '../provider-kit/twilio-account.ts';
+import { connectTwilio, type TwilioReply } from '../provider-kit/twilio-sdk.ts';
+import { readTwilioWebhook } from '../provider-kit/twilio-signature.ts';
 
 /**
  * Twilio's error codes, from answers and from status callbacks alike.
@@ -25,12 +34,9 @@ import { accepted, defineProvider, failed, reasonForStatus } from '../provider-k
  * a sender that one country or carrier refuses is `content`: the next provider may do better, and the operator is told.
  */
 export const twilioFailureReasons: ReadonlyMap<number, FailureReason> = new Map<number, FailureReason>([
-  // Credentials, account, sender: wrong for all messages.
-  [20003, 'account'], // authentication failed; also the sign of a suspended account or another region's credentials
-  [20005, 'account'], // account not active
-  [10001, 'account'], // account not active
-  [20008, 'account'], // not with test credentials
-  [20404, 'account'], // no such account or path
+  ...twilioAccountReasons,
+
+  // Sender and account: wrong for all messages.
   [21603, 'account'], // From missing
   [21604, 'account'], // To missing
   [21606, 'account'], // From cannot send SMS, or is not ours
@@ -86,7 +92,6 @@ export const twilioFailureReasons: ReadonlyMap<number, FailureReason> = new Map<
   [63016, 'content'], // free text outside the channel's window
 
   // Too fast.
-  [20429, 'throttled'], // too many concurrent requests; documented as never processed
   [21611, 'throttled'], // queue of this From is full
   [30001, 'throttled'], // queue overflow
   [30022, 'throttled'], // US 10DLC rate
@@ -94,17 +99,14 @@ export const twilioFailureReasons: ReadonlyMap<number, FailureReason> = new Map<
   [30027, 'throttled'], // US 10DLC daily cap of one carrier
   [63038, 'throttled'], // daily cap of the account
 
-  // 20500 says that the message may have gone out (https://www.twilio.com/docs/api/errors/20500); 20503 asks to try again.
-  // The codes from callbacks are surely not delivered.
-  [20500, 'uncertain'], // internal error
-  [20503, 'unavailable'], // service unavailable
+  // From callbacks: surely not delivered.
   [30003, 'unavailable'], // handset off or out of reach
   [30008, 'unavailable'], // unknown error at the carrier
   [30036, 'unavailable'], // validity period over
 ]);
 
 /** The person told this sender to stop: no other provider may go round that. */
-const optOutCodes: ReadonlySet<number> = new Set([21610]);
+const optOutCodes: ReadonlySet<string> = new Set(['21610']);
 
 /**
  * Message states. Source: https://www.twilio.com/docs/messaging/api/message-resource#message-status-values (read 2026-11-20).
@@ -126,41 +128,16 @@ const deliveryStates: ReadonlyMap<string, DeliveryState | 'ignored'> = new Map<s
   ['partially_delivered', 'ignored'],
 ]);
 
-/**
- * The data centre's edge for each processing region. Hosts with a region alone (`api.ie1.twilio.com`) were announced to end
- * on 2026-04-28. Source: https://www.twilio.com/docs/global-infrastructure (read 2026-11-20).
- */
-const edgeOfRegion: ReadonlyMap<string, string> = new Map([
-  ['us1', 'ashburn'],
-  ['ie1', 'dublin'],
-  ['au1', 'sydney'],
-  ['jp1', 'tokyo'],
-]);
-
 const TWILIO_API = 'https://api.twilio.com';
 /** Bounds of `ValidityPeriod`. Source: https://www.twilio.com/docs/messaging/api/message-resource (read 2026-11-20). */
 const VALIDITY_SECONDS = { min: 1, max: 36_000 };
-/** An answer is about 1 KB; whatever is larger is not Twilio's. */
-const MAX_REPLY_BYTES = 1_000_000;
-/** The caller's signal comes first (3 s by default). This is for a caller without a deadline; the SDK alone would wait 30 s. */
-const BACKSTOP_MS = 10_000;
 
 const settingsSchema = Type.Object(
   {
-    accountSid: Type.String({ description: 'Account SID, AC…; also needed with an API key' }),
-    authToken: Type.Optional(
-      Type.String({ secret: true, description: 'auth token; also what delivery reports are signed with' }),
-    ),
-    previousAuthToken: Type.Optional(
-      Type.String({ secret: true, description: 'auth token before the last rotation, for signatures alone' }),
-    ),
-    apiKey: Type.Optional(Type.String({ description: 'API key SID, SK…, instead of the auth token' })),
-    apiSecret: Type.Optional(Type.String({ secret: true, description: 'secret of the API key' })),
+    ...twilioLoginSettings,
     messagingServiceSid: Type.Optional(Type.String({ description: 'Messaging Service, MG…; chooses the sender' })),
     from: Type.Optional(Type.String({ description: 'sender: number in E.164, short code or alphanumeric sender ID' })),
-    edge: Type.Optional(Type.String({ description: 'edge location, e.g. dublin' })),
-    region: Type.Optional(Type.String({ description: 'processing region, e.g. ie1; it has credentials of its own' })),
-    baseUrl: Type.Optional(Type.String({ description: `where the API is, ${TWILIO_API} unless told otherwise` })),
+    baseUrl: baseUrlSetting(TWILIO_API),
   },
   { additionalProperties: false },
 );
@@ -177,23 +154,18 @@ export const twilio = defineProvider({
   channels: ['sms'],
   settings: settingsSchema,
   environment: {
-    TWILIO_ACCOUNT_SID: 'accountSid',
-    TWILIO_AUTH_TOKEN: 'authToken',
-    TWILIO_PREVIOUS_AUTH_TOKEN: 'previousAuthToken',
-    TWILIO_API_KEY: 'apiKey',
-    TWILIO_API_SECRET: 'apiSecret',
+    ...twilioLoginEnvironment,
     TWILIO_MESSAGING_SERVICE_SID: 'messagingServiceSid',
     TWILIO_PHONE_NUMBER: 'from',
-    TWILIO_EDGE: 'edge',
-    TWILIO_REGION: 'region',
     TWILIO_BASE_URL: 'baseUrl',
   },
   faults: (settings) => settingsFaults(trimmed(settings)),
   create: async (given, { now }) => {
     const settings = trimmed(given);
-    const { accountSid, messagingServiceSid, from } = settings;
-    const { client, ask, close } = await connect(settings);
-    const tokens = [settings.authToken, settings.previousAuthToken].filter((token) => token !== undefined);
+    const { messagingServiceSid, from } = settings;
+    const connection = await connectTwilio(settings, now);
+    const { client, ask } = connection;
+    const tokens = signingTokens(settings);
 
     const provider: MessagingProvider = {
       async send(message, signal) {
@@ -207,64 +179,31 @@ export const twilio = defineProvider({
             ...(message.reportUrl === undefined || tokens.length === 0 ? {} : { statusCallback: message.reportUrl }),
           }),
         );
-        return reply.kind === 'silence' ? failed(reply.reason, reply.code) : readSendReply(reply, now());
+        return reply.kind === 'silence' ? silent(reply) : readSendReply(reply);
       },
 
-      async probe(signal) {
-        if (settings.apiKey !== undefined) {
-          // Only a Main key may fetch the account; a Standard one, which is what one should use, gets the same 20003
-          // as a wrong secret. Source: https://www.twilio.com/docs/iam/api-keys (read 2026-11-20).
-          const reply = await ask(signal, () => client.balance.fetch());
-          return readProbeReply(reply, settings) ?? { kind: 'ready', ...balanceDetail(reply) };
-        }
-        const reply = await ask(signal, () => client.api.v2010.accounts(accountSid).fetch());
-        const fault = readProbeReply(reply, settings) ?? readAccountFault(reply);
-        if (fault !== undefined) return fault;
-        // A trial account cannot be told from its answers before a message fails, so it is said here.
-        if (reply.kind === 'reply' && fieldsOf(reply.body)['type'] === 'Trial') {
-          return {
-            kind: 'ready',
-            detail: 'trial account: reaches only numbers that are verified in the Twilio console',
-          };
-        }
-        return { kind: 'ready', ...balanceDetail(await ask(signal, () => client.balance.fetch())) };
+      async fetchReport(providerMessageId, signal) {
+        const reply = await ask(signal, () => client.messages(providerMessageId).fetch());
+        if (reply.kind === 'silence' || reply.status !== 200) return undefined;
+        const { status, error_code: errorCode } = fieldsOf(reply.json);
+        if (typeof status !== 'string') return undefined;
+        const report = readState(providerMessageId, status, errorCode);
+        const cost = twilioCost(reply.json);
+        return report === undefined || cost === undefined ? report : { ...report, cost };
       },
 
-      async close() {
-        close();
-      },
+      probe: (signal) => probeTwilio(connection, settings, 'TWILIO_BASE_URL', signal),
+
+      close: async () => connection.close(),
     };
-    return tokens.length === 0 ? provider : { ...provider, parseReport: (request) => readReport(request, tokens) };
+    if (tokens.length === 0) return provider;
+    return { ...provider, parseReport: (request) => readReport(readTwilioWebhook(request, tokens)) };
   },
 });
 
-// --- Settings
-
-/** A space copied along with a credential gives a 20003 that nobody can see; none of these values has one at its ends. */
-function trimmed(settings: TwilioSettings): TwilioSettings {
-  const entries = Object.entries(settings).map(([name, value]) => [name, value.trim()] as const);
-  // An empty line of a copied `.env` (`TWILIO_API_KEY=`) means "not set".
-  const filled = Object.fromEntries(entries.filter(([, value]) => value !== ''));
-  return { ...filled, accountSid: filled['accountSid'] ?? '' };
-}
-
 function settingsFaults(settings: TwilioSettings): string[] {
-  const { accountSid, authToken, apiKey, apiSecret, messagingServiceSid, from, edge, region, baseUrl } = settings;
-  const faults: string[] = [];
-  if (!/^AC[0-9a-f]{32}$/i.test(accountSid)) {
-    const isKey = accountSid.startsWith('SK');
-    faults.push(
-      `TWILIO_ACCOUNT_SID must be AC and 32 hexadecimal digits${isKey ? '; an SK… value is an API key and belongs in TWILIO_API_KEY' : ''}`,
-    );
-  }
-  if ((apiKey === undefined) !== (apiSecret === undefined)) {
-    faults.push('TWILIO_API_KEY and TWILIO_API_SECRET belong together: set both or neither');
-  } else if (authToken === undefined && apiKey === undefined) {
-    faults.push('TWILIO_AUTH_TOKEN is missing (or TWILIO_API_KEY with TWILIO_API_SECRET)');
-  }
-  if (apiKey !== undefined && !/^SK[0-9a-f]{32}$/i.test(apiKey)) {
-    faults.push('TWILIO_API_KEY must be SK and 32 hexadecimal digits');
-  }
+  const { messagingServiceSid, from } = settings;
+  const faults = twilioLoginFaults(settings, 'TWILIO_BASE_URL');
   if (messagingServiceSid === undefined && from === undefined) {
     faults.push(
       'TWILIO_PHONE_NUMBER or TWILIO_MESSAGING_SERVICE_SID is missing: one of them says who the message is from',
@@ -277,12 +216,6 @@ function settingsFaults(settings: TwilioSettings): string[] {
     faults.push(
       'TWILIO_PHONE_NUMBER must be a number with + and country code and no spaces, a short code, or a sender ID of up to 11 letters and digits',
     );
-  }
-  if (edge === undefined && region !== undefined && !edgeOfRegion.has(region)) {
-    faults.push('TWILIO_REGION needs TWILIO_EDGE as well: Twilio has no hosts for a region alone any more');
-  }
-  if (baseUrl !== undefined && !(URL.canParse(baseUrl) && /^https?:\/\//i.test(baseUrl))) {
-    faults.push('TWILIO_BASE_URL must be an address that starts with https:// (or http:// for a simulator)');
   }
   return faults;
 }
@@ -299,334 +232,45 @@ function clampValidity(seconds: number): number {
   return Math.min(VALIDITY_SECONDS.max, Math.max(VALIDITY_SECONDS.min, Math.floor(seconds)));
 }
 
-// --- The way through the SDK
-
-/** One call on its way. `connected` turns true once a byte of the request may have left this machine. */
-type Attempt = { readonly signal: AbortSignal; connected: boolean; reply?: Reply };
-
-type Reply = {
-  readonly kind: 'reply';
-  readonly status: number;
-  readonly retryAfter: string | undefined;
-  readonly body: unknown;
-};
-
-/** No whole answer came. */
-type Silence = { readonly kind: 'silence'; readonly reason: 'unavailable' | 'uncertain'; readonly code: string };
-
-type Connection = {
-  readonly client: Twilio;
-  /** Runs one call of the SDK and says what came over the wire; never rejects. */
-  readonly ask: (signal: AbortSignal, call: () => Promise<unknown>) => Promise<Reply | Silence>;
-  readonly close: () => void;
-};
-
-/**
- * Loads the SDK and takes over its transport. Four things cannot be asked of the SDK (6.2.0) itself: a signal, a limit on the
- * answer's size, another base address, and whether a failed request had left. It has an axios instance, which can do all four.
- */
-async function connect(settings: TwilioSettings): Promise<Connection> {
-  const { default: sdk } = await import('twilio');
-  const attempts = new AsyncLocalStorage<Attempt>();
-  const baseUrl = (settings.baseUrl ?? TWILIO_API).replace(/\/+$/, '');
-  const isTwilioItself = baseUrl.toLowerCase() === TWILIO_API;
-
-  // The agent closes sockets idle for `timeout`, so few requests meet a connection that Twilio has just let go.
-  const transport = new sdk.RequestClient({ timeout: BACKSTOP_MS, autoRetry: false, maxSockets: 100 });
-  transport.axios.defaults.maxContentLength = MAX_REPLY_BYTES;
-  transport.axios.interceptors.request.use((request) => {
-    const attempt = attempts.getStore();
-    if (attempt === undefined) throw new Error('Twilio was called outside an attempt');
-    request.signal = attempt.signal;
-    request.transport = watchedTransport(attempt);
-    // `client.api.baseUrl` would not do: the SDK drops labels of host names with more than five, looking for edge and region.
-    if (!isTwilioItself && request.url !== undefined) request.url = request.url.replace(TWILIO_API, () => baseUrl);
-    return request;
-  });
-  transport.axios.interceptors.response.use((response) => {
-    const attempt = attempts.getStore();
-    const retryAfter: unknown = response.headers['retry-after'];
-    if (attempt !== undefined) {
-      attempt.reply = {
-        kind: 'reply',
-        status: response.status,
-        retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
-        body: response.data,
-      };
-    }
-    return response;
-  });
-
-  const { accountSid, apiKey, apiSecret, authToken } = settings;
-  // An empty string, not undefined: else the SDK reads TWILIO_EDGE and TWILIO_REGION from the environment by itself,
-  // and would put them into the host name of a simulator.
-  const edge = isTwilioItself ? (settings.edge ?? edgeOfRegion.get(settings.region ?? '') ?? '') : '';
-  const region = isTwilioItself ? (settings.region ?? '') : '';
-  const options = { accountSid, edge, region, httpClient: transport };
-  const client =
-    apiKey === undefined ? sdk(accountSid, authToken ?? '', options) : sdk(apiKey, apiSecret ?? '', options);
-
-  return {
-    client,
-    async ask(signal, call) {
-      const attempt: Attempt = {
-        signal: AbortSignal.any([signal, AbortSignal.timeout(BACKSTOP_MS)]),
-        connected: false,
-      };
-      let error: unknown;
-      try {
-        await attempts.run(attempt, call);
-      } catch (cause) {
-        // Not looked at when an answer came: the SDK turns answers into five kinds of errors, among them plain TypeErrors.
-        error = cause;
-      } finally {
-        // The SDK keeps its last request for debugging, and with it the credentials and the code.
-        delete transport.lastRequest;
-        delete transport.lastResponse;
-      }
-      if (attempt.reply !== undefined) return attempt.reply;
-      return {
-        kind: 'silence',
-        reason: attempt.connected ? 'uncertain' : 'unavailable',
-        code: silenceCode(error, attempt.signal),
-      };
-    },
-    close() {
-      const agent: unknown = transport.axios.defaults.httpsAgent;
-      if (agent instanceof http.Agent) agent.destroy();
-    },
-  };
-}
-
-/** Node's own transport, which also notes the moment from which the request may have been written. */
-function watchedTransport(attempt: Attempt) {
-  return {
-    request(options: https.RequestOptions, onResponse: (response: http.IncomingMessage) => void): http.ClientRequest {
-      const isTls = options.protocol === 'https:';
-      const request = (isTls ? https : http).request(options, onResponse);
-      request.once('socket', (socket) => {
-        const isConnecting =
-          socket.connecting || (socket as Partial<TLSSocket & { secureConnecting: boolean }>).secureConnecting;
-        if (!isConnecting) attempt.connected = true;
-        else socket.once(isTls ? 'secureConnect' : 'connect', () => (attempt.connected = true));
-      });
-      return request;
-    },
-  };
-}
-
-/** A short name for what went wrong. Messages of axios are not passed on: they can quote addresses and headers. */
-function silenceCode(error: unknown, signal: AbortSignal): string {
-  if (signal.aborted) return (signal.reason as Error | undefined)?.name === 'TimeoutError' ? 'timeout' : 'aborted';
-  const code = fieldsOf(error)['code'];
-  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,40}$/.test(code) ? code : 'no-answer';
-}
-
-// --- Answers
-
-function readSendReply(reply: Reply, now: number): SendOutcome {
-  const body = fieldsOf(reply.body);
-  if (reply.status < 200 || reply.status > 299) return failedBy(errorCode(body['code']), reply, now);
+function readSendReply(reply: TwilioReply): SendOutcome {
+  if (reply.status < 200 || reply.status > 299) return refused(reply);
+  const { sid, status, error_code: errorCode, num_segments: numSegments } = fieldsOf(reply.json);
   // A message can be refused within a 201 too: then it has an error code and a final state.
-  const state = deliveryStates.get(String(body['status']));
-  if (state === 'failed' || state === 'undelivered') return failedBy(errorCode(body['error_code']), reply, now);
-  const sid = body['sid'];
-  if (typeof sid !== 'string' || !/^[A-Za-z0-9]{2,64}$/.test(sid)) return failed('uncertain', 'unreadable');
+  const state = deliveryStates.get(String(status));
+  if (state === 'failed' || state === 'undelivered') return refused(reply, twilioCode(errorCode));
+  if (typeof sid !== 'string' || !/^[A-Za-z0-9]{2,64}$/.test(sid)) return unreadable();
   // Twilio writes the number as a string, and `"0"` while a Messaging Service has not chosen the sender yet.
-  const segments = Number(body['num_segments']);
-  return accepted(sid, Number.isInteger(segments) && segments > 0 ? segments : undefined);
+  const segments = Number(numSegments);
+  return accepted(sid, { segments: Number.isInteger(segments) && segments > 0 ? segments : undefined });
 }
 
-function failedBy(code: number | undefined, reply: Reply, now: number): SendOutcome {
-  const isRefusedInside = reply.status >= 200 && reply.status <= 299;
-  const reason =
-    twilioFailureReasons.get(code ?? 0) ??
-    // A bare 404 is a wrong address or account, not a fault of the text.
-    (isRefusedInside ? 'unavailable' : reply.status === 404 ? 'account' : reasonForStatus(reply.status));
-  const retryAfterMs =
-    reason === 'throttled' || reason === 'unavailable' ? readRetryAfter(reply.retryAfter, now) : undefined;
-  return failed(reason, String(code ?? reply.status), {
-    ...(optOutCodes.has(code ?? 0) ? { optOut: true } : {}),
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-  });
+function refused(reply: TwilioReply, code?: number): SendOutcome {
+  const outcome = refusedByTwilio(reply, twilioFailureReasons, code);
+  return optOutCodes.has(outcome.code) ? { ...outcome, optOut: true } : outcome;
 }
 
-/** Twilio's code out of either error body: the classic one and RFC 9457 both have it as `code`. */
-function errorCode(value: unknown): number | undefined {
-  return /^\d{1,6}$/.test(String(value)) ? Number(value) : undefined;
-}
-
-/** `Retry-After` is a number of seconds or a date (RFC 9110, section 10.2.3). */
-function readRetryAfter(header: string | undefined, now: number): number | undefined {
-  if (header === undefined) return undefined;
-  const ms = /^\d{1,6}$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
-  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
-}
-
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-// --- Probe
-
-/** What is wrong with the answer to a question about the account; nothing when it is one. */
-function readProbeReply(reply: Reply | Silence, settings: TwilioSettings): ProbeOutcome | undefined {
-  if (reply.kind === 'silence') {
-    const fix = `No answer from ${settings.baseUrl === undefined ? 'Twilio' : 'TWILIO_BASE_URL'}: check name resolution, firewall and proxy (HTTP_PROXY) of this machine, and https://status.twilio.com.`;
-    return { kind: 'failed', reason: reply.reason, code: reply.code, fix };
-  }
-  const body = fieldsOf(reply.body);
-  if (reply.status === 200 && (typeof body['sid'] === 'string' || typeof body['account_sid'] === 'string'))
-    return undefined;
-  const isAnswer = reply.status === 200 || (reply.status >= 300 && reply.status <= 399);
-  if (isAnswer) {
-    const fix = 'What answers is not the Twilio API: check TWILIO_BASE_URL and proxies in between.';
-    return {
-      kind: 'failed',
-      reason: 'unavailable',
-      code: reply.status === 200 ? 'unreadable' : String(reply.status),
-      fix,
-    };
-  }
-  const code = errorCode(body['code']);
-  const reason =
-    twilioFailureReasons.get(code ?? 0) ?? (reply.status === 404 ? 'account' : reasonForStatus(reply.status));
-  return { kind: 'failed', reason, code: String(code ?? reply.status), fix: probeFix(code ?? reply.status, settings) };
-}
-
-function probeFix(code: number, { apiKey, region }: TwilioSettings): string {
-  switch (code) {
-    case 20003:
-    case 401: {
-      const pair =
-        apiKey === undefined ? 'TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN' : 'TWILIO_API_KEY and TWILIO_API_SECRET';
-      const place =
-        region === undefined ? 'a region other than US1, then set TWILIO_REGION' : `another region than ${region}`;
-      return `Twilio refuses the credentials: copy ${pair} from the console again. They may be rotated or deleted, belong to ${place}, or the account is suspended.`;
-    }
-    case 20008:
-      return 'These are test credentials, with which nothing is ever delivered: use the live ones of the console.';
-    case 20005:
-    case 10001:
-      return 'The Twilio account is not active: look for a notice in the console (billing, verification of the business).';
-    case 403:
-      return 'The credentials may not do this: a Restricted API key needs the permission to read the balance and to create messages.';
-    case 20404:
-    case 404:
-      return 'Twilio knows no such account: check TWILIO_ACCOUNT_SID, and TWILIO_BASE_URL if it is set.';
-    case 20429:
-    case 429:
-      return 'Too many requests at once on this account: try again in a moment, and look what else uses the account.';
-    default:
-      return `See https://www.twilio.com/docs/api/errors/${code > 999 ? code : ''} and https://status.twilio.com.`;
-  }
-}
-
-function readAccountFault(reply: Reply | Silence): ProbeOutcome | undefined {
-  const status = reply.kind === 'reply' ? fieldsOf(reply.body)['status'] : undefined;
-  if (status === 'suspended') {
-    const fix =
-      'The Twilio account is suspended, mostly for want of credit: add funds in the console, or ask Twilio why.';
-    return { kind: 'failed', reason: 'account', code: 'suspended', fix };
-  }
-  if (status === 'closed') {
-    return { kind: 'failed', reason: 'account', code: 'closed', fix: 'The Twilio account is closed: use another one.' };
-  }
-  return undefined;
-}
-
-/** Only told, never judged: invoiced accounts send with a balance of zero or less. */
-function balanceDetail(reply: Reply | Silence): { detail?: string } {
-  if (reply.kind === 'silence') return {};
-  const { balance, currency } = fieldsOf(reply.body);
-  const isReadable = /^-?\d{1,12}(\.\d{1,8})?$/.test(String(balance)) && /^[A-Z]{3}$/i.test(String(currency));
-  return isReadable ? { detail: `balance ${balance} ${currency}` } : {};
-}
-
-// --- Delivery reports
-
-/**
- * Signature first, then the state. A signature has no time in it, so an old report can be played again; that does no harm,
- * as states only move forward.
- */
-function readReport(request: ReportRequest, tokens: readonly string[]): ReportOutcome {
-  const text = Buffer.from(request.rawBody).toString('utf8');
-  const form = new URLSearchParams(text);
-  const bodyHash = URL.canParse(request.url) ? new URL(request.url).searchParams.get('bodySHA256') : null;
-  if (bodyHash === null) {
-    if (!isSigned(request, form, tokens)) return { kind: 'refused', why: 'forged' };
-    return readReportFields(Object.fromEntries(form));
-  }
-  // JSON: the signature covers the address alone, and the address the hash of the body.
-  const hash = createHash('sha256').update(request.rawBody).digest('hex');
-  if (!isSigned(request, new URLSearchParams(), tokens) || !isSame(bodyHash, hash)) {
-    return { kind: 'refused', why: 'forged' };
-  }
-  try {
-    return readReportFields(fieldsOf(JSON.parse(text)));
-  } catch {
-    return { kind: 'refused', why: 'malformed' };
-  }
-}
-
-/** Source: https://www.twilio.com/docs/usage/webhooks/webhooks-security (read 2026-11-20). */
-function isSigned(request: ReportRequest, form: URLSearchParams, tokens: readonly string[]): boolean {
-  const given = request.headers['x-twilio-signature'];
-  if (typeof given !== 'string') return false;
-  // A repeated field counts once for each of its different values.
-  const fields = [...new Set(form.keys())]
-    .sort()
-    .map((name) => [name, [...new Set(form.getAll(name))].sort()] as const);
-  const data = fields.flatMap(([name, values]) => values.map((value) => name + value)).join('');
-  return urlsThatMayBeSigned(request.url).some((url) =>
-    tokens.some((token) =>
-      isSame(
-        given,
-        createHmac('sha1', token)
-          .update(url + data, 'utf8')
-          .digest('base64'),
-      ),
-    ),
-  );
-}
-
-/** Twilio is not consistent in whether the port is part of what it signs, so its own SDK tries both; so do we. */
-function urlsThatMayBeSigned(url: string): string[] {
-  const match = /^(https?:\/\/)((?:[^/?#]*@)?(?:\[[^\]]*\]|[^/?#:]*))(:\d*)?(.*)$/is.exec(url);
-  if (match === null) return [url];
-  const [, scheme = '', host = '', port, rest = ''] = match;
-  const defaultPort = scheme.toLowerCase() === 'https://' ? ':443' : ':80';
-  return [scheme + host + rest, scheme + host + (port ?? defaultPort) + rest];
-}
-
-function isSame(given: string, expected: string): boolean {
-  const [left, right] = [Buffer.from(given), Buffer.from(expected)];
-  return left.length === right.length && timingSafeEqual(left, right);
-}
-
-function readReportFields(fields: Readonly<Record<string, unknown>>): ReportOutcome {
-  const providerMessageId = fields['MessageSid'] ?? fields['SmsSid'];
+function readReport(fields: ReturnType<typeof readTwilioWebhook>): ReportOutcome {
+  if (fields === 'forged') return forged;
+  if (fields === 'malformed') return malformed;
+  const id = fields['MessageSid'] ?? fields['SmsSid'];
   const status = fields['MessageStatus'] ?? fields['SmsStatus'];
-  if (
-    typeof providerMessageId !== 'string' ||
-    providerMessageId === '' ||
-    typeof status !== 'string' ||
-    status === ''
-  ) {
-    return { kind: 'refused', why: 'malformed' };
-  }
+  if (typeof id !== 'string' || id === '' || typeof status !== 'string' || status === '') return malformed;
+  const report = readState(id, status, fields['ErrorCode']);
+  return report === undefined ? reported() : reported(report);
+}
+
+/** Undefined for a state that is none of ours. */
+function readState(providerMessageId: string, status: string, errorCode: unknown): DeliveryReport | undefined {
   const state = deliveryStates.get(status) ?? 'unknown';
-  if (state === 'ignored') return { kind: 'reports', reports: [] };
-  if (state !== 'failed' && state !== 'undelivered')
-    return { kind: 'reports', reports: [{ providerMessageId, state }] };
-  const code = errorCode(fields['ErrorCode']);
-  const report: DeliveryReport = {
+  if (state === 'ignored') return undefined;
+  if (state !== 'failed' && state !== 'undelivered') return { providerMessageId, state };
+  const code = twilioCode(errorCode);
+  return {
     providerMessageId,
     state,
     // Whatever the code may mean, the message is not there: the next provider may try.
     reason: twilioFailureReasons.get(code ?? 0) ?? 'unavailable',
     ...(code === undefined ? {} : { code: String(code) }),
-    ...(optOutCodes.has(code ?? 0) ? { optOut: true } : {}),
+    ...(optOutCodes.has(String(code)) ? { optOut: true } : {}),
   };
-  return { kind: 'reports', reports: [report] };
 }

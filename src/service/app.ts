@@ -1,6 +1,7 @@
 import type { CountryCode } from '../domain/phone-number.ts';
 import type { Channel } from '../domain/provider.ts';
 import type { LimitRule } from '../domain/rate-limit.ts';
+import type { Routes } from '../domain/route.ts';
 
 /** A caller with its own brand, texts, routes and limits, every default filled in. */
 export type App = {
@@ -18,8 +19,11 @@ export type App = {
   readonly resendAfterSeconds: readonly number[];
   readonly channel: Channel;
   readonly texts: ReadonlyMap<string, string>;
-  /** provider ids by country, `*` for all others */
-  readonly routes: ReadonlyMap<string, readonly string[]>;
+  readonly routes: Routes;
+  /** how texts may end so that a phone fills the code in */
+  readonly autofill: { readonly domain: string | undefined; readonly appHashes: readonly string[] };
+  /** what a UTC day may cost; `warnMicros` is when somebody is told */
+  readonly budget: { readonly maxMicros: number; readonly warnMicros: number; readonly currency: string } | undefined;
   readonly allowedCountries: ReadonlySet<string> | undefined;
   readonly limits: {
     readonly perNumber: readonly LimitRule[];

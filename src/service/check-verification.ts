@@ -1,10 +1,11 @@
 import { digestCode, normalizeCode } from '../domain/code.ts';
 import { isId } from '../domain/id.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
-import type { CheckOutcome, CheckStep } from '../domain/store.ts';
-import { boundToSlot, type VerificationState } from '../domain/verification.ts';
+import type { CheckOutcome, CheckStep, SettleCheckStep } from '../domain/store.ts';
+import { boundToSlot, type ManagedCode, type Verification, type VerificationState } from '../domain/verification.ts';
 import type { App } from './app.ts';
 import { appOf, type ServiceContext } from './context.ts';
+import { withinDeadline } from './deadline.ts';
 import { laneFor, lockedRefusal, parseRecipient } from './request.ts';
 import { DEFAULT_APP, DEFAULT_PURPOSE } from './start-verification.ts';
 import { type VerificationView, viewOf } from './views.ts';
@@ -60,7 +61,7 @@ async function checkById(
 ): Promise<CheckAnswer> {
   if (!isId('ver', request.id)) return unknownRefusal();
   const now = context.now();
-  const outcome = await context.store.check({
+  const outcome = await checkInStore(context, code, {
     by: 'id',
     now,
     app: app.id,
@@ -81,6 +82,8 @@ async function checkById(
       return unknownRefusal();
     case 'ended':
       return endedRefusal(outcome.state);
+    case 'unanswered':
+      return unansweredRefusal();
   }
 }
 
@@ -108,10 +111,66 @@ async function checkByNumber(
     ...slot,
     digest: digestCode(context.codeKeys, boundToSlot(slot), code),
   };
-  const outcome = await context.store.check(step);
+  const outcome = await checkInStore(context, code, step);
   if (outcome.kind === 'approved') return approve(context, outcome, now);
   if (outcome.kind === 'locked') return lockedRefusal(outcome.retryAfterMs);
+  if (outcome.kind === 'unanswered') return unansweredRefusal();
   return refuse('code-wrong', 'This is not the code, or it is no longer good.', { field: 'code' });
+}
+
+/** The store decides; where a managed provider made the code, after asking that one. */
+async function checkInStore(
+  context: ServiceContext,
+  code: string,
+  step: CheckStep,
+): Promise<Exclude<CheckOutcome, { kind: 'ask' }> | { readonly kind: 'unanswered' }> {
+  const outcome = await context.store.check(step);
+  if (outcome.kind !== 'ask') return outcome;
+  const { verification, managed } = outcome;
+  const verdict = await askProvider(context, verification, managed, code);
+  const settled = await context.store.settleCheck({
+    now: context.now(),
+    app: step.app,
+    id: verification.id,
+    guesses: step.guesses,
+    verdict,
+  });
+  return verdict === 'unanswered' && settled.kind === 'wrong' ? { kind: 'unanswered' } : settled;
+}
+
+const ASK_DEADLINE_MS = 5000;
+
+async function askProvider(
+  context: ServiceContext,
+  { app, id, number }: Verification,
+  { provider: providerId, providerMessageId }: ManagedCode,
+  code: string,
+): Promise<SettleCheckStep['verdict']> {
+  const opened = context.providers.get(providerId);
+  const fields = { app, verification: id, provider: providerId };
+  if (opened?.kind !== 'managed') {
+    context.log.error(fields, 'the provider that made this code is not configured any more');
+    return 'unanswered';
+  }
+  const { provider } = opened;
+  const outcome = await withinDeadline(ASK_DEADLINE_MS, (signal) =>
+    provider.check({ providerMessageId, to: number, code }, signal),
+  ).catch((error: unknown) => ({
+    kind: 'failed' as const,
+    reason: 'uncertain' as const,
+    code: error instanceof Error ? error.name : 'thrown',
+  }));
+  if (outcome.kind === 'approved') return 'approved';
+  if (outcome.kind !== 'failed') return 'wrong';
+  context.log.warn({ ...fields, reason: outcome.reason, errorCode: outcome.code }, 'check not answered');
+  // It may have compared the code, and then the attempt was one.
+  return outcome.reason === 'uncertain' ? 'wrong' : 'unanswered';
+}
+
+function unansweredRefusal(): Refusal {
+  return refuse('check-unanswered', 'The provider that made this code does not answer. Try again in a moment.', {
+    retryAfterMs: 5000,
+  });
 }
 
 function approve(

@@ -13,9 +13,13 @@ import {
   unknownRefusal,
 } from './check-verification.ts';
 import { appOf, type ServiceContext } from './context.ts';
+import { type ExplainRequest, explainRoute } from './explain-route.ts';
+import type { ProviderView } from './provider-health.ts';
+import { readUsage, type UsageRequest } from './read-usage.ts';
 import { type DeliveryAnswer, recordDelivery } from './record-delivery.ts';
 import { parseRecipient } from './request.ts';
 import { type ResendRequest, resendVerification } from './resend-verification.ts';
+import { providersOf } from './routing.ts';
 import type { SendAnswer } from './send-code.ts';
 import {
   type MessageAnswer,
@@ -100,6 +104,16 @@ export interface Countersign {
     probe(id: string, signal: AbortSignal): Promise<ProbeOutcome | undefined>;
     /** Takes a provider's delivery report. */
     report(id: string, request: ReportRequest): Promise<DeliveryAnswer>;
+    /** How the providers are, as this process has seen it. @param request `app`: those of its routes alone */
+    health(request?: { readonly app?: string }): readonly ProviderView[];
+  };
+  readonly routes: {
+    /** Which providers would be tried for a code to that number now, in which order, and why not the others. */
+    explain(request: ExplainRequest): ReturnType<typeof explainRoute>;
+  };
+  readonly usage: {
+    /** What was sent, delivered, approved and spent, by day, app, provider and country. */
+    read(request: UsageRequest): ReturnType<typeof readUsage>;
   };
   readonly tokens: {
     /** The public keys under which tokens can be checked. */
@@ -130,7 +144,7 @@ export type VerificationAnswer = { readonly kind: 'found'; readonly verification
 export function countersignOf(context: ServiceContext, close: () => Promise<void>): Countersign {
   const { store, now } = context;
   const verifyKey = createKeyVerifier(store);
-  const underWay = createUnderWay();
+  const { underWay } = context;
   return {
     verifications: {
       start: (request) => underWay.add(startVerification(context, request)),
@@ -179,7 +193,13 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
       list: () => [...context.providers.keys()],
       probe: async (id, signal) => context.providers.get(id)?.provider.probe?.(signal),
       report: (id, request) => underWay.add(recordDelivery(context, id, request)),
+      health({ app } = {}) {
+        const ids = app === undefined ? [...context.providers.keys()] : providersOf(appOf(context, app));
+        return ids.map((provider) => context.health.viewOf(provider));
+      },
     },
+    routes: { explain: (request) => explainRoute(context, request) },
+    usage: { read: (request) => readUsage(context, request) },
     tokens: {
       jwks: () => context.tokens.jwks(now()),
       rotate: () => context.tokens.rotate(now()),
@@ -194,22 +214,6 @@ export function countersignOf(context: ServiceContext, close: () => Promise<void
     async close() {
       await underWay.settled();
       await close();
-    },
-  };
-}
-
-/** What was asked for and is not answered yet: a store that is closed under it would forget that a text was sent. */
-function createUnderWay(): { add<Answer>(answer: Promise<Answer>): Promise<Answer>; settled(): Promise<void> } {
-  const answers = new Set<Promise<unknown>>();
-  return {
-    add(answer) {
-      answers.add(answer);
-      const remove = () => answers.delete(answer);
-      answer.then(remove, remove);
-      return answer;
-    },
-    async settled() {
-      await Promise.allSettled(answers);
     },
   };
 }

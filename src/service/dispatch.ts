@@ -1,18 +1,37 @@
 import type { Dispatch, Message, MessageState } from '../domain/message.ts';
 import { maskNumber } from '../domain/phone-number.ts';
-import type { FailureReason, OutgoingMessage, SendOutcome } from '../domain/provider.ts';
-import type { OpenProvider, ServiceContext } from './context.ts';
+import type { Channel, FailureReason, SendOutcome } from '../domain/provider.ts';
+import type { BudgetTake, DispatchStep } from '../domain/store.ts';
+import { dayOf } from '../domain/usage.ts';
+import type { ManagedCode } from '../domain/verification.ts';
+import type { App } from './app.ts';
+import type { ServiceContext } from './context.ts';
+import { pause, TooLate, withinDeadline } from './deadline.ts';
+import { budgetTakeFor, type Hop, inBudgetMicros, priceOf, watchBudget } from './routing.ts';
 
 const TOTAL_DEADLINE_MS = 8000;
-const PROVIDER_DEADLINE_MS = 3000;
 /** When a message that its node did not settle counts as orphaned: well after the last deadline. */
 export const ORPHANED_AFTER_MS = 15_000;
 
-export type DispatchResult = {
-  readonly dispatches: readonly Dispatch[];
+/** One message, and the ways that it may go. */
+export type Delivery = {
+  readonly app: App;
+  readonly hops: readonly Hop[];
+  readonly message: Message;
+  readonly textFor: (channel: Channel) => string;
+  /** the code in the text; undefined for a custom message */
+  readonly code: string | undefined;
+  readonly email: string | undefined;
+  /** of a code that a managed provider made for this verification before */
+  readonly managed: ManagedCode | undefined;
+  /** what was set aside of the app's budget */
+  readonly reserved: BudgetTake | undefined;
+};
+
+export type DispatchResult = Pick<DispatchStep, 'dispatches' | 'dueAt' | 'spent' | 'noReports'> & {
   readonly state: MessageState;
-  /** the provider that took it sends no delivery reports */
-  readonly noReports: boolean;
+  /** undefined when no provider took the message */
+  readonly taken: { readonly channel: Channel; readonly managed: ManagedCode | undefined } | undefined;
   /** undefined when a provider took the message */
   readonly failure:
     | { readonly reason: FailureReason; readonly optOut: boolean; readonly retryAfterMs: number | undefined }
@@ -20,93 +39,205 @@ export type DispatchResult = {
 };
 
 /**
- * Hands a message over along the route until a provider takes it. A number that is invalid for everybody is not
- * tried elsewhere, a person who said STOP is never sent to by another way, and after an uncertain outcome there is
- * one more hand-over at most.
+ * Hands a message over along the route until a provider takes it. One that is out of order costs no time. A number that
+ * is invalid for everybody is not tried elsewhere, a person who said STOP is never sent to by another way, and after an
+ * uncertain outcome there is one more hand-over at most.
  */
-export async function dispatch(
-  context: ServiceContext,
-  route: readonly OpenProvider[],
-  message: Message,
-  text: string,
-): Promise<DispatchResult> {
+export async function dispatch(context: ServiceContext, delivery: Delivery): Promise<DispatchResult> {
+  const { app, hops, message } = delivery;
   const startedAt = context.now();
+  const until = Math.min(startedAt + TOTAL_DEADLINE_MS, message.validUntil);
   const dispatches: Dispatch[] = [];
   let failure: DispatchResult['failure'];
   let wasUncertain = false;
-  for (const { id, provider } of route) {
+  // All of it belongs to the day from which it was taken, also where midnight passes meanwhile.
+  const day = delivery.reserved?.day ?? dayOf(startedAt);
+  let reservedMicros = delivery.reserved?.micros ?? 0;
+  let firstBackAt = Number.POSITIVE_INFINITY;
+  let whySkipped: 'unavailable' | 'throttled' = 'unavailable';
+  for (const [index, hop] of hops.entries()) {
+    const { provider, channel } = hop;
+    // Waiting for a place is for the last one alone: before that, the next provider is there at once.
+    const canWaitMs = index === hops.length - 1 ? until - context.now() - 1000 : 0;
+    const admission = context.health.admit(provider, message.country, Math.max(0, canWaitMs));
+    if (admission.kind === 'skip') {
+      firstBackAt = Math.min(firstBackAt, admission.until);
+      whySkipped = admission.reason;
+      continue;
+    }
+    if (admission.waitMs > 0) await pause(admission.waitMs);
     const at = context.now();
-    const leftMs = Math.min(startedAt + TOTAL_DEADLINE_MS, message.validUntil) - at;
+    const leftMs = until - at;
     if (leftMs <= 0) break;
-    const reportUrl = provider.parseReport === undefined ? undefined : context.reportUrlOf(id);
-    const outgoing: OutgoingMessage = {
-      messageId: message.id,
-      to: message.number,
-      channel: message.channel,
-      text,
-      locale: message.locale,
-      validitySeconds: Math.max(1, Math.floor((message.validUntil - at) / 1000)),
-      ...(reportUrl === undefined ? {} : { reportUrl }),
-    };
-    const outcome = await sendWithin(Math.min(leftMs, PROVIDER_DEADLINE_MS), (signal) =>
-      provider.send(outgoing, signal),
+    if (wasUncertain) {
+      // The first one may have to be paid as well, and only one was set aside.
+      const more = await reserveMore(context, delivery, hop, day);
+      if (more === undefined) break;
+      reservedMicros += more;
+    }
+    const outcome = await sendWithin(Math.min(leftMs, provider.deadlineMs), (signal) =>
+      handOver(context, delivery, hop, at, signal),
     );
-    dispatches.push(toDispatch(id, outcome, at));
-    logDispatch(context, id, message, outcome, context.now() - at);
-    if (outcome.kind === 'accepted')
-      return { dispatches, state: 'queued', noReports: provider.parseReport === undefined, failure: undefined };
+    context.health.record(provider.id, message.country, outcome);
+    dispatches.push(toDispatch(context, hop, message, outcome, at));
+    logDispatch(context, hop, message, outcome, context.now() - at);
+    if (outcome.kind === 'accepted') {
+      const { reportTimeoutMs } = provider;
+      const canReport =
+        provider.provider.parseReport !== undefined ||
+        provider.provider.fetchReport !== undefined ||
+        provider.provider.onReport !== undefined;
+      const dueAt = reportTimeoutMs !== undefined && canReport ? at + reportTimeoutMs : undefined;
+      return {
+        dispatches,
+        state: 'queued',
+        dueAt: dueAt !== undefined && dueAt < message.validUntil ? dueAt : undefined,
+        spent: spentOf(context, app, dispatches, reservedMicros, day),
+        ...(canReport ? {} : { noReports: true }),
+        taken: {
+          channel,
+          managed:
+            provider.kind === 'managed'
+              ? { provider: provider.id, providerMessageId: outcome.providerMessageId }
+              : undefined,
+        },
+        failure: undefined,
+      };
+    }
     const { reason, optOut = false, retryAfterMs } = outcome;
     failure = { reason, optOut, retryAfterMs };
     if (reason === 'recipient' || optOut || wasUncertain) break;
     wasUncertain = reason === 'uncertain';
   }
-  failure ??= { reason: 'unavailable', optOut: false, retryAfterMs: undefined };
-  if (!dispatches.some(({ reason }) => reason === 'uncertain')) {
-    return { dispatches, state: 'failed', noReports: true, failure };
-  }
+  const now = context.now();
+  const backInMs = Number.isFinite(firstBackAt) ? Math.max(1, firstBackAt - now) : undefined;
+  failure ??= { reason: whySkipped, optOut: false, retryAfterMs: backInMs };
+  // A message that was handed to nobody says so as well.
+  if (dispatches.length + message.dispatches.length === 0) dispatches.push(notSent(message, failure.reason, now));
+  const spent = spentOf(context, app, dispatches, reservedMicros, day);
+  const settled = { dispatches, dueAt: undefined, spent, noReports: true, taken: undefined } as const;
+  if (!dispatches.some(({ reason }) => reason === 'uncertain')) return { ...settled, state: 'failed', failure };
   // The text may still arrive, and then the code works: whatever came after, nobody is told that nobody took it.
   if (failure.reason !== 'recipient' && !failure.optOut) failure = { ...failure, reason: 'uncertain' };
-  return { dispatches, state: 'unknown', noReports: true, failure };
+  return { ...settled, state: 'unknown', failure };
+}
+
+function handOver(
+  context: ServiceContext,
+  { app, message, textFor, code, email, managed }: Delivery,
+  { provider, channel }: Hop,
+  at: number,
+  signal: AbortSignal,
+): Promise<SendOutcome> {
+  const reportUrl = provider.provider.parseReport === undefined ? undefined : context.reportUrlOf(provider.id);
+  const addressed = {
+    messageId: message.id,
+    to: message.number,
+    channel,
+    brand: app.brand,
+    locale: message.locale,
+    validitySeconds: Math.max(1, Math.floor((message.validUntil - at) / 1000)),
+    ...(email === undefined || channel !== 'email' ? {} : { email }),
+    ...(reportUrl === undefined ? {} : { reportUrl }),
+  };
+  if (provider.kind === 'managed') {
+    const previousId = managed?.provider === provider.id ? managed.providerMessageId : undefined;
+    return provider.provider.start({ ...addressed, ...(previousId === undefined ? {} : { previousId }) }, signal);
+  }
+  return provider.provider.send(
+    { ...addressed, text: textFor(channel), ...(code === undefined ? {} : { code }) },
+    signal,
+  );
+}
+
+async function reserveMore(
+  context: ServiceContext,
+  { app, message }: Delivery,
+  hop: Hop,
+  day: string,
+): Promise<number | undefined> {
+  const wanted = budgetTakeFor(context, app, [hop], message.country, message.segments, context.now());
+  if (wanted === undefined) return 0;
+  const take = { ...wanted, day };
+  const outcome = await context.store.takeBudget(app.id, take);
+  if (outcome.kind === 'over-budget') return undefined;
+  watchBudget(context, app, outcome);
+  return take.micros;
+}
+
+/** What was spent in the end, less what was set aside. */
+function spentOf(
+  context: ServiceContext,
+  app: App,
+  dispatches: readonly Dispatch[],
+  reservedMicros: number,
+  day: string,
+): DispatchStep['spent'] {
+  if (app.budget === undefined) return undefined;
+  const costs = dispatches.map(
+    // Our own price where the provider's word is in a currency that nobody gave a rate for.
+    ({ reportedCost, estimatedCost }) =>
+      inBudgetMicros(context, app, reportedCost) ?? inBudgetMicros(context, app, estimatedCost) ?? 0,
+  );
+  const micros = costs.reduce((sum, cost) => sum + cost, 0) - reservedMicros;
+  return micros === 0 ? undefined : { day, micros };
 }
 
 /** A provider that stalls, or throws what it should have returned, is an outcome like any other. */
 async function sendWithin(ms: number, send: (signal: AbortSignal) => Promise<SendOutcome>): Promise<SendOutcome> {
-  const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<SendOutcome>((resolve) => {
-    timer = setTimeout(() => {
-      controller.abort();
-      // Whatever the provider makes of the signal: nobody waits longer.
-      resolve({ kind: 'failed', reason: 'uncertain', code: 'timeout' });
-    }, ms);
-  });
   try {
-    return await Promise.race([send(controller.signal), timeout]);
+    return await withinDeadline(ms, send);
   } catch (error) {
-    return { kind: 'failed', reason: 'uncertain', code: error instanceof Error ? error.name : 'thrown' };
-  } finally {
-    clearTimeout(timer);
+    const code = error instanceof TooLate ? 'timeout' : error instanceof Error ? error.name : 'thrown';
+    return { kind: 'failed', reason: 'uncertain', code };
   }
 }
 
-function toDispatch(provider: string, outcome: SendOutcome, at: number): Dispatch {
+function toDispatch(context: ServiceContext, hop: Hop, message: Message, outcome: SendOutcome, at: number): Dispatch {
+  const { provider, channel } = hop;
+  const known = { provider: provider.id, channel, at };
   if (outcome.kind === 'accepted') {
     return {
-      provider,
+      ...known,
       state: 'queued',
       providerMessageId: outcome.providerMessageId,
       reason: undefined,
       errorCode: undefined,
-      at,
+      estimatedCost: priceOf(context, hop, message.country, outcome.segments ?? message.segments),
+      reportedCost: outcome.cost,
     };
   }
-  const state = outcome.reason === 'uncertain' ? 'unknown' : 'failed';
-  return { provider, state, providerMessageId: undefined, reason: outcome.reason, errorCode: outcome.code, at };
+  const isUncertain = outcome.reason === 'uncertain';
+  return {
+    ...known,
+    state: isUncertain ? 'unknown' : 'failed',
+    providerMessageId: undefined,
+    reason: outcome.reason,
+    errorCode: outcome.code,
+    // It may have been taken, and then it is paid for.
+    estimatedCost: isUncertain ? priceOf(context, hop, message.country, message.segments) : undefined,
+    reportedCost: undefined,
+  };
+}
+
+/** In the place of a hand-over, for a message that was handed to nobody: why not. */
+export function notSent({ channel }: Message, reason: Dispatch['reason'], at: number): Dispatch {
+  return {
+    provider: 'none',
+    channel,
+    state: 'failed',
+    providerMessageId: undefined,
+    reason,
+    errorCode: undefined,
+    estimatedCost: undefined,
+    reportedCost: undefined,
+    at,
+  };
 }
 
 function logDispatch(
   context: ServiceContext,
-  provider: string,
+  { provider, channel }: Hop,
   message: Message,
   outcome: SendOutcome,
   durationMs: number,
@@ -115,8 +246,8 @@ function logDispatch(
     app: message.app,
     message: message.id,
     verification: message.verificationId,
-    provider,
-    channel: message.channel,
+    provider: provider.id,
+    channel,
     country: message.country,
     number: maskNumber(message.number),
     durationMs,

@@ -10,10 +10,11 @@ import {
   prefixOf,
 } from '../domain/phone-number.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
-import type { Channel } from '../domain/provider.ts';
 import type { Bucket, Idempotency, SendRefusal } from '../domain/store.ts';
+import type { TextEnding } from '../domain/text-ending.ts';
+import { endOfDay } from '../domain/usage.ts';
 import type { App } from './app.ts';
-import type { OpenProvider, ServiceContext } from './context.ts';
+import type { ServiceContext } from './context.ts';
 
 const IDEMPOTENCY_TTL_MS = 24 * 3_600_000;
 
@@ -35,56 +36,10 @@ export function parseRecipient(app: App, to: string, country: string | undefined
   return { ok: true, number: parsed.value };
 }
 
-/** Is this a number that a message may go to at all? Nothing is counted for one that is refused here. */
-export function refuseRecipient(app: App, number: ParsedNumber, channel: Channel): Refusal | undefined {
-  if (app.allowedCountries !== undefined && !app.allowedCountries.has(number.country ?? '')) {
-    return refuse('country-not-allowed', `This app does not send to ${number.country ?? 'such numbers'}.`, {
-      field: 'to',
-    });
-  }
-  if (!canTake(number, channel)) {
-    return refuse(
-      'line-type-refused',
-      `A ${number.lineType} number does not take a message by ${channel}. Use a mobile number.`,
-      { field: 'to' },
-    );
-  }
-  return undefined;
-}
-
-/** Premium and shared-cost numbers bill whoever calls them: they are never sent to, by any channel. */
-function canTake({ lineType }: ParsedNumber, channel: Channel): boolean {
-  if (
-    lineType === 'premium-rate' ||
-    lineType === 'shared-cost' ||
-    lineType === 'pager' ||
-    lineType === 'voicemail' ||
-    lineType === 'uan'
-  )
-    return false;
-  if (lineType === 'fixed-line' || lineType === 'toll-free') return channel === 'voice';
-  return true;
-}
-
-/** The providers of the app's route for that country which know the channel, in order. */
-export function routeFor(
-  context: ServiceContext,
-  app: App,
-  country: string | undefined,
-  channel: Channel,
-): OpenProvider[] {
-  const ids = app.routes.get(country ?? '*') ?? app.routes.get('*') ?? [];
-  return ids.flatMap((id) => {
-    const provider = context.providers.get(id);
-    return provider?.channels.includes(channel) ? [provider] : [];
-  });
-}
-
-export function refuseRoute(country: string | undefined, channel: Channel): Refusal {
-  return refuse(
-    'no-provider',
-    `No configured provider sends to ${country ?? 'this number'} by ${channel}. Add one to the app's routes.`,
-  );
+/** Does the app send to that country at all? Nothing is counted for a number that is refused here. */
+export function refuseCountry(app: App, { country }: ParsedNumber): Refusal | undefined {
+  if (app.allowedCountries === undefined || app.allowedCountries.has(country ?? '')) return undefined;
+  return refuse('country-not-allowed', `This app does not send to ${country ?? 'such numbers'}.`, { field: 'to' });
 }
 
 export function sendBuckets(app: App, number: PhoneNumber, clientIp: string | undefined): Bucket[] {
@@ -105,6 +60,14 @@ export function bucket(scope: Bucket['scope'], value: string, rules: Bucket['rul
 export function refuseAddress(clientIp: string | undefined): Refusal | undefined {
   if (clientIp === undefined || addressBucketOf(clientIp) !== undefined) return undefined;
   return refuse('request-invalid', 'client_ip is not an IPv4 or IPv6 address.', { field: 'client_ip' });
+}
+
+/** One `@`, and nothing that could make a second address or a header of it. */
+const EMAIL = /^[^\s@,;<>"\p{Cc}]{1,64}@[^\s@,;<>"\p{Cc}]{1,190}$/u;
+
+export function refuseEmail(email: string | undefined): Refusal | undefined {
+  if (email === undefined || EMAIL.test(email)) return undefined;
+  return refuse('request-invalid', 'email is not an e-mail address.', { field: 'email' });
 }
 
 /** @param request everything of the request that makes it that request */
@@ -129,12 +92,17 @@ function canonicalJson(value: unknown): string {
   );
 }
 
-export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>): Refusal {
+/** @param now for when a new day begins */
+export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>, now: number): Refusal {
   switch (refusal.kind) {
     case 'limited':
       return refuse('rate-limited', limitSentences[refusal.scope], { retryAfterMs: refusal.retryAfterMs });
     case 'locked':
       return lockedRefusal(refusal.retryAfterMs);
+    case 'over-budget':
+      return refuse('budget-spent', 'This app has spent what it may spend today.', {
+        retryAfterMs: endOfDay(now) - now,
+      });
     case 'conflict':
       return refuse(
         'idempotency-conflict',
@@ -166,4 +134,27 @@ export async function laneFor(
   return refuse('token-invalid', `This is no token of an earlier approval of ${maskNumber(number)} for this app.`, {
     field: 'approval_token',
   });
+}
+
+/** How a client's texts end, so that its phone fills the code in. */
+export type AutofillRequest = {
+  /** what the person has the app on: a page (`web`), or an app */
+  readonly platform?: 'web' | 'ios' | 'android';
+  /** of an Android app, where the configuration names several */
+  readonly appHash?: string;
+};
+
+/** The ending for that client, or why there is none; a platform that is not configured is no fault of the caller. */
+export function endingFor(app: App, { platform, appHash }: AutofillRequest): TextEnding | undefined | Refusal {
+  const { domain, appHashes } = app.autofill;
+  if (appHash !== undefined && !appHashes.includes(appHash)) {
+    return refuse('request-invalid', 'app_hash is none of the hashes that are configured for this app.', {
+      field: 'app_hash',
+    });
+  }
+  if (platform === 'android' || appHash !== undefined) {
+    const hash = appHash ?? (appHashes.length === 1 ? appHashes[0] : undefined);
+    return hash === undefined ? undefined : { kind: 'sms-retriever', appHash: hash };
+  }
+  return platform === undefined || domain === undefined ? undefined : { kind: 'web-otp', domain };
 }

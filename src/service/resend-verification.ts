@@ -6,22 +6,24 @@ import { endedRefusal, unknownRefusal } from './check-verification.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { ORPHANED_AFTER_MS } from './dispatch.ts';
 import {
+  type AutofillRequest,
+  endingFor,
   idempotencyOf,
   parseRecipient,
   refuseAddress,
-  refuseRecipient,
-  refuseRoute,
-  routeFor,
+  refuseCountry,
   sendBuckets,
   toRefusal,
 } from './request.ts';
+import { budgetTakeFor, planOrRefuse, watchBudget } from './routing.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
 import { DEFAULT_APP, digestsOf, newMessage } from './start-verification.ts';
 import { measureCodeText } from './texts.ts';
 
-export type ResendRequest = {
+export type ResendRequest = AutofillRequest & {
   readonly app?: string;
   readonly id: string;
+  /** by this channel alone; else the one that was named the last time, or whichever the route says */
   readonly channel?: Channel;
   /** the end user's address, for the address limit */
   readonly clientIp?: string;
@@ -38,19 +40,27 @@ export async function resendVerification(context: ServiceContext, request: Resen
   for (let race = 0; race < RACES; race += 1) {
     const verification = await context.store.getVerification(app.id, request.id);
     if (verification === undefined) return unknownRefusal();
-    const channel = request.channel ?? verification.channel;
     const recipient = parseRecipient(app, verification.number, undefined);
     if ('kind' in recipient) return recipient;
-    const refusal = refuseRecipient(app, recipient.number, channel);
+    const refusal = refuseCountry(app, recipient.number);
     if (refusal !== undefined) return refusal;
-    const route = routeFor(context, app, verification.country, channel);
-    if (route.length === 0) return refuseRoute(verification.country, channel);
+    const asked = endingFor(app, request);
+    if (asked?.kind === 'refused') return asked;
+    const ending = asked ?? verification.ending;
+    const wanted = request.channel ?? (await channelNamedBefore(context, verification));
+    const load = { channel: wanted, carries: 'code', email: verification.email } as const;
+    const plan = planOrRefuse(context, app, recipient.number, load, request.idempotencyKey);
+    if ('kind' in plan) return plan;
 
     const now = context.now();
     const { idempotencyKey, app: _, ...body } = request;
     const code = app.resend === 'replace' ? nextCode(context, verification) : undefined;
-    const measure = measureCodeText(app, verification.locale, verification.codeLength, verification.expiresAt - now);
-    const message = { ...newMessage(context, verification, measure, now, idempotencyKey), channel };
+    const { locale, codeLength, expiresAt, country } = verification;
+    const measure = measureCodeText(app, locale, codeLength, expiresAt - now, ending);
+    const channel = plan.hops[0]?.channel ?? verification.channel;
+    const planned = newMessage(context, verification, measure, now, idempotencyKey);
+    const message = { ...planned, channel, channelFixed: wanted !== undefined };
+    const budget = budgetTakeFor(context, app, plan.hops, country, measure.segments, now);
     const outcome = await context.store.resend({
       now,
       app: app.id,
@@ -61,6 +71,8 @@ export async function resendVerification(context: ServiceContext, request: Resen
       guesses: app.guesses,
       delaysSeconds: app.resendAfterSeconds,
       code,
+      budget,
+      ending,
       idempotency: idempotencyOf(context, idempotencyKey, ['resend', body], now),
       orphanedAt: now + ORPHANED_AFTER_MS,
     });
@@ -68,7 +80,14 @@ export async function resendVerification(context: ServiceContext, request: Resen
       case 'changed':
         continue;
       case 'resent':
-        return sendCode(context, { app, route, verification: outcome.verification, message });
+        watchBudget(context, app, outcome.budget);
+        return sendCode(context, {
+          app,
+          hops: plan.hops,
+          reserved: budget,
+          verification: outcome.verification,
+          message,
+        });
       case 'unknown':
         return unknownRefusal();
       case 'ended':
@@ -88,10 +107,19 @@ export async function resendVerification(context: ServiceContext, request: Resen
       case 'replayed':
         return awaitSendAnswer(context, app.id, idempotencyKey ?? '', outcome.answer);
       default:
-        return toRefusal(outcome);
+        return toRefusal(outcome, now);
     }
   }
   return refuse('resend-too-early', 'Other resends of this verification were quicker.', { retryAfterMs: 1000 });
+}
+
+/** Who asked for a call is called again: a landline takes nothing else. */
+async function channelNamedBefore(
+  context: ServiceContext,
+  { app, lastMessageId }: Verification,
+): Promise<Channel | undefined> {
+  const last = lastMessageId === undefined ? undefined : await context.store.getMessage(app, lastMessageId);
+  return last?.channelFixed === true ? last.channel : undefined;
 }
 
 function nextCode(context: ServiceContext, verification: Verification) {

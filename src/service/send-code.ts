@@ -2,10 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { deriveCode } from '../domain/code.ts';
 import type { Message } from '../domain/message.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
+import type { BudgetTake, DispatchStep } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
-import type { OpenProvider, ServiceContext } from './context.ts';
+import type { ServiceContext } from './context.ts';
 import { type DispatchResult, dispatch } from './dispatch.ts';
+import type { Hop } from './routing.ts';
 import { composeCodeText } from './texts.ts';
 import { type VerificationView, viewOf } from './views.ts';
 
@@ -21,9 +23,11 @@ export type SendAnswer = Started | Refusal;
 const ANSWER_PATIENCE_MS = 10_000;
 const ANSWER_POLL_MS = 25;
 
-type CodeToSend = {
+export type CodeToSend = {
   readonly app: App;
-  readonly route: readonly OpenProvider[];
+  readonly hops: readonly Hop[];
+  /** what was set aside of the app's budget */
+  readonly reserved: BudgetTake | undefined;
   readonly verification: Verification;
   /** as the store was given it; what the store changed in it is what `verification` says */
   readonly message: Message;
@@ -32,40 +36,77 @@ type CodeToSend = {
 };
 
 /** Hands the code of a stored verification over, stores what became of it, and answers. */
-export async function sendCode(
-  context: ServiceContext,
-  { app, route, verification, message, code = codeOf(context, verification) }: CodeToSend,
-): Promise<SendAnswer> {
-  const text = composeCodeText(app, message.locale, code, verification.expiresAt - context.now());
+export async function sendCode(context: ServiceContext, toSend: CodeToSend): Promise<SendAnswer> {
+  const { verification, message } = toSend;
+  const code = toSend.code ?? codeOf(context, verification);
   const stored: Message = {
     ...message,
     verificationId: verification.id,
     codeNumber: verification.codeNumber,
     validUntil: verification.expiresAt,
   };
-  const result = await dispatch(context, route, stored, text);
+  const result = await dispatchCode(context, { ...toSend, message: stored }, code);
+  const { failure, taken } = result;
+  const sent: Verification = taken === undefined ? verification : { ...verification, channel: taken.channel };
   const answer: SendAnswer =
-    result.failure === undefined
-      ? { kind: 'started', verification: viewOf(verification, context.now()) }
-      : refuseDelivery(result.failure);
-  await settle(context, message, result, answer);
-  return answer.kind === 'started' && context.revealCodes ? { ...answer, code } : answer;
+    failure === undefined ? { kind: 'started', verification: viewOf(sent, context.now()) } : refuseDelivery(failure);
+  await settle(context, stored, result, carriedOf(verification, result), answer);
+  // A provider that makes its own code tells nobody, and ours is then worth nothing.
+  const isOurs = taken !== undefined && taken.managed === undefined;
+  return answer.kind === 'started' && context.revealCodes && isOurs ? { ...answer, code } : answer;
 }
+
+/** One round along the hops with a verification's code. */
+export function dispatchCode(
+  context: ServiceContext,
+  { app, hops, verification, message, reserved }: Omit<CodeToSend, 'code'>,
+  code = codeOf(context, verification),
+): Promise<DispatchResult> {
+  const { expiresAt, ending, email, managed } = verification;
+  return dispatch(context, {
+    app,
+    hops,
+    message,
+    code,
+    email,
+    reserved,
+    managed,
+    textFor: (channel) =>
+      composeCodeText(app, message.locale, code, expiresAt - context.now(), channel === 'sms' ? ending : undefined),
+  });
+}
+
+/** What the verification has to be told of a hand-over; nothing in the usual case, in which it was as planned. */
+export function carriedOf({ channel, managed }: Verification, { taken }: DispatchResult): DispatchStep['carried'] {
+  if (taken === undefined) return undefined;
+  const isAsPlanned = taken.channel === channel && taken.managed === undefined && managed === undefined;
+  return isAsPlanned ? undefined : taken;
+}
+
+type Settled = Pick<DispatchStep, 'dispatches' | 'state' | 'dueAt' | 'spent' | 'noReports'>;
 
 /** Stores what became of a message, and the answer that a repeated request is to get. */
 export async function settle(
   context: ServiceContext,
-  { id, app, idempotencyKey }: Message,
-  { dispatches, state, noReports }: Pick<DispatchResult, 'dispatches' | 'state' | 'noReports'>,
-  answer: object,
+  message: Message,
+  { dispatches, state, noReports, dueAt, spent }: Settled,
+  carried: DispatchStep['carried'],
+  answer: object | undefined,
 ): Promise<void> {
+  const { app, idempotencyKey } = message;
   await context.store.recordDispatch({
     now: context.now(),
-    messageId: id,
+    message,
     dispatches,
     state,
+    dueAt,
+    spent,
+    carried,
     ...(noReports ? { noReports } : {}),
-    answer: idempotencyKey === undefined ? undefined : { app, key: idempotencyKey, text: JSON.stringify(answer) },
+    answer:
+      idempotencyKey === undefined || answer === undefined
+        ? undefined
+        : { app, key: idempotencyKey, text: JSON.stringify(answer) },
   });
 }
 
@@ -113,5 +154,6 @@ export async function awaitSendAnswer(
   const first = await awaitAnswer<SendAnswer>(context, app, key, known);
   if (first.kind !== 'started' || !context.revealCodes) return first;
   const verification = await context.store.getVerification(app, first.verification.id);
-  return verification === undefined ? first : { ...first, code: codeOf(context, verification) };
+  const isOurs = verification?.ownCodeSent === true;
+  return isOurs ? { ...first, code: codeOf(context, verification) } : first;
 }

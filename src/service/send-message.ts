@@ -3,9 +3,12 @@ import type { Message } from '../domain/message.ts';
 import { measureText, normalizeText } from '../domain/message-text.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
 import type { Channel } from '../domain/provider.ts';
-import { appOf, type OpenProvider, type ServiceContext } from './context.ts';
-import { dispatch, ORPHANED_AFTER_MS } from './dispatch.ts';
-import { bucket, idempotencyOf, parseRecipient, refuseRecipient, refuseRoute, routeFor, toRefusal } from './request.ts';
+import type { BudgetTake } from '../domain/store.ts';
+import type { App } from './app.ts';
+import { appOf, type ServiceContext } from './context.ts';
+import { type DispatchResult, dispatch, ORPHANED_AFTER_MS } from './dispatch.ts';
+import { bucket, idempotencyOf, parseRecipient, refuseCountry, toRefusal } from './request.ts';
+import { budgetTakeFor, type Hop, planOrRefuse, watchBudget } from './routing.ts';
 import { awaitAnswer, refuseDelivery, settle } from './send-code.ts';
 import { DEFAULT_APP } from './start-verification.ts';
 import { localeFor } from './texts.ts';
@@ -51,17 +54,17 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
   const recipient = parseRecipient(app, request.to, request.country);
   if ('kind' in recipient) return recipient;
   const { number } = recipient;
-  const channel = request.channel ?? app.channel;
   const text = normalizeText(request.text);
   if (text.trim() === '') return refuse('text-invalid', 'The text is empty.', { field: 'text' });
   if (text.length > MAX_TEXT_CHARS)
     return refuse('text-invalid', `The text has ${text.length} characters; ${MAX_TEXT_CHARS} is the most.`, {
       field: 'text',
     });
-  const refusal = refuseRecipient(app, number, channel);
+  const refusal = refuseCountry(app, number);
   if (refusal !== undefined) return refusal;
-  const route = routeFor(context, app, number.country, channel);
-  if (route.length === 0) return refuseRoute(number.country, channel);
+  const load = { channel: request.channel, carries: 'text', email: undefined } as const;
+  const plan = planOrRefuse(context, app, number, load, request.idempotencyKey);
+  if ('kind' in plan) return plan;
 
   const now = context.now();
   const id = makeId('msg', now, context.randomBytes(10));
@@ -72,7 +75,8 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     verificationId: undefined,
     number: number.number,
     country: number.country,
-    channel,
+    channel: plan.hops[0]?.channel ?? app.channel,
+    channelFixed: request.channel !== undefined,
     locale: localeFor(app, undefined, number.country),
     encoding,
     segments,
@@ -85,10 +89,12 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     dispatches: [],
   };
   const { idempotencyKey, app: _, ...body } = request;
+  const budget = budgetTakeFor(context, app, plan.hops, number.country, segments, now);
   const outcome = await context.store.addMessage({
     now,
     message,
     buckets: bucket('number', number.number, app.limits.messagesPerNumber),
+    budget,
     idempotency: idempotencyOf(context, idempotencyKey, ['message', body], now),
     orphanedAt: now + ORPHANED_AFTER_MS,
   });
@@ -97,25 +103,47 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     // The same request had the same text; the answer was kept without it.
     return first.kind === 'sent' ? { ...first, message: { ...first.message, text } } : first;
   }
-  if (outcome.kind !== 'added') return toRefusal(outcome);
-  return deliverMessage(context, route, message, text);
+  if (outcome.kind !== 'added') return toRefusal(outcome, now);
+  watchBudget(context, app, outcome.budget);
+  return deliverMessage(context, { app, hops: plan.hops, message, text, reserved: budget });
 }
 
+export type TextToSend = {
+  readonly app: App;
+  readonly hops: readonly Hop[];
+  readonly message: Message;
+  readonly text: string;
+  readonly reserved: BudgetTake | undefined;
+};
+
 /** Hands a stored message over, stores what became of it, and answers. */
-export async function deliverMessage(
-  context: ServiceContext,
-  route: readonly OpenProvider[],
-  message: Message,
-  text: string,
-): Promise<MessageAnswer> {
-  const result = await dispatch(context, route, message, text);
+export async function deliverMessage(context: ServiceContext, toSend: TextToSend): Promise<MessageAnswer> {
+  const { message } = toSend;
+  const result = await dispatchText(context, toSend);
   const settled: Message = { ...message, state: result.state, dispatches: result.dispatches };
   const answer: MessageAnswer =
     result.failure === undefined
       ? { kind: 'sent', message: messageViewOf(context, settled) }
       : refuseDelivery(result.failure);
-  await settle(context, message, result, withoutText(answer));
+  await settle(context, message, result, undefined, withoutText(answer));
   return answer;
+}
+
+/** One round along the hops with a text of the caller's. */
+export function dispatchText(
+  context: ServiceContext,
+  { app, hops, message, text, reserved }: TextToSend,
+): Promise<DispatchResult> {
+  return dispatch(context, {
+    app,
+    hops,
+    message,
+    reserved,
+    textFor: () => text,
+    code: undefined,
+    email: undefined,
+    managed: undefined,
+  });
 }
 
 /** The text stays sealed in the store, also in the answer that is kept for a repeated request. */

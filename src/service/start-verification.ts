@@ -8,27 +8,32 @@ import type { App } from './app.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { ORPHANED_AFTER_MS } from './dispatch.ts';
 import {
+  type AutofillRequest,
+  endingFor,
   idempotencyOf,
   laneFor,
   parseRecipient,
   refuseAddress,
-  refuseRecipient,
-  refuseRoute,
-  routeFor,
+  refuseCountry,
+  refuseEmail,
   sendBuckets,
   toRefusal,
 } from './request.ts';
+import { budgetTakeFor, planOrRefuse, watchBudget } from './routing.ts';
 import { awaitSendAnswer, type SendAnswer, sendCode } from './send-code.ts';
 import { localeFor, measureCodeText } from './texts.ts';
 
-export type StartRequest = {
+export type StartRequest = AutofillRequest & {
   /** the app that asks; `default` unless told otherwise */
   readonly app?: string;
   /** the number, in E.164 or as its owner writes it */
   readonly to: string;
   /** ISO 3166-1 alpha-2, for a number in national form */
   readonly country?: string;
+  /** by this channel alone; the route decides when it is absent */
   readonly channel?: Channel;
+  /** where a code by e-mail goes, when the channel or the route says e-mail */
+  readonly email?: string;
   /** BCP 47; the language of the text */
   readonly locale?: string;
   /** what the code is for, e.g. `login`; a code of one purpose never approves another */
@@ -53,11 +58,13 @@ export async function startVerification(context: ServiceContext, request: StartR
   const recipient = parseRecipient(app, request.to, request.country);
   if ('kind' in recipient) return recipient;
   const { number } = recipient;
-  const channel = request.channel ?? app.channel;
-  const refusal = refuseAddress(request.clientIp) ?? refuseRecipient(app, number, channel);
+  const refusal = refuseAddress(request.clientIp) ?? refuseCountry(app, number) ?? refuseEmail(request.email);
   if (refusal !== undefined) return refusal;
-  const route = routeFor(context, app, number.country, channel);
-  if (route.length === 0) return refuseRoute(number.country, channel);
+  const ending = endingFor(app, request);
+  if (ending?.kind === 'refused') return ending;
+  const load = { channel: request.channel, carries: 'code', email: request.email } as const;
+  const plan = planOrRefuse(context, app, number, load, request.idempotencyKey);
+  if ('kind' in plan) return plan;
   const lane = await laneFor(context, app, number.number, request.approvalToken);
   if (typeof lane !== 'string') return lane;
 
@@ -71,10 +78,19 @@ export async function startVerification(context: ServiceContext, request: StartR
     number: number.number,
     lane,
   };
+  const channel = plan.hops[0]?.channel ?? app.channel;
   const locale = localeFor(app, request.locale, number.country);
-  const { verification, code } = newVerification(context, app, slot, number, channel, locale, request.metadata, now);
-  const measure = measureCodeText(app, locale, app.codeLength, app.codeTtlMs);
-  const message = newMessage(context, verification, measure, now, idempotencyKey);
+  const { verification, code } = newVerification(context, app, slot, number, {
+    channel,
+    locale,
+    ending,
+    email: request.email,
+    metadata: request.metadata,
+  });
+  const measure = measureCodeText(app, locale, app.codeLength, app.codeTtlMs, ending);
+  const planned = newMessage(context, verification, measure, now, idempotencyKey);
+  const message = { ...planned, channelFixed: request.channel !== undefined };
+  const budget = budgetTakeFor(context, app, plan.hops, number.country, measure.segments, now);
   const outcome = await context.store.start({
     now,
     verification,
@@ -83,15 +99,18 @@ export async function startVerification(context: ServiceContext, request: StartR
     guesses: app.guesses,
     repeat: app.resend === 'repeat',
     delaysSeconds: app.resendAfterSeconds,
+    budget,
     idempotency,
     orphanedAt: now + ORPHANED_AFTER_MS,
   });
   if (outcome.kind === 'replayed') return awaitSendAnswer(context, app.id, idempotencyKey ?? '', outcome.answer);
-  if (outcome.kind !== 'started') return toRefusal(outcome);
+  if (outcome.kind !== 'started') return toRefusal(outcome, now);
+  watchBudget(context, app, outcome.budget);
   const stored = outcome.verification;
   return sendCode(context, {
     app,
-    route,
+    hops: plan.hops,
+    reserved: budget,
     verification: stored,
     message,
     ...(stored.id === verification.id ? { code } : {}),
@@ -103,20 +122,17 @@ function newVerification(
   app: App,
   slot: Slot,
   { country }: ParsedNumber,
-  channel: Channel,
-  locale: string,
-  metadata: Verification['metadata'],
-  now: number,
+  asked: Pick<Verification, 'channel' | 'locale' | 'ending' | 'email' | 'metadata'>,
 ): { verification: Verification; code: string } {
+  const now = context.now();
   const id = makeId('ver', now, context.randomBytes(10));
   const nonce = context.randomBytes(16);
   const code = deriveCode(context.codeKeys, nonce, 0, app.codeLength);
   const verification: Verification = {
     ...slot,
+    ...asked,
     id,
     country,
-    channel,
-    locale,
     state: 'pending',
     attempts: 0,
     maxAttempts: app.maxAttempts,
@@ -129,7 +145,10 @@ function newVerification(
     createdAt: now,
     expiresAt: now + app.codeTtlMs,
     resendAt: now + resendDelayMs(1, app.resendAfterSeconds),
-    metadata,
+    managed: undefined,
+    ownCodeSent: true,
+    sentByEmail: asked.channel === 'email',
+    lastMessageId: undefined,
   };
   return { verification, code };
 }
@@ -156,6 +175,7 @@ export function newMessage(
     number: verification.number,
     country: verification.country,
     channel: verification.channel,
+    channelFixed: false,
     locale: verification.locale,
     encoding,
     segments,

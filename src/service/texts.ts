@@ -1,5 +1,6 @@
 import { measureText, normalizeText, renderText } from '../domain/message-text.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
+import { type TextEnding, withEnding } from '../domain/text-ending.ts';
 import { chooseLocale, defaultTexts, localeOfCountry } from '../domain/texts.ts';
 import type { App } from './app.ts';
 
@@ -39,17 +40,30 @@ export function localeFor(app: App, wanted: string | undefined, country: Country
 }
 
 /** @param lifeMs what is left of the code's life; the text says it in whole minutes, at least one */
-export function composeCodeText(app: App, locale: string, code: string, lifeMs: number): string {
+export function composeCodeText(
+  app: App,
+  locale: string,
+  code: string,
+  lifeMs: number,
+  ending: TextEnding | undefined,
+): string {
   const { templates, brand } = textsOf(app);
-  return renderText(templates.get(locale) ?? defaultTexts.en, { brand, code, minutes: minutesOf(lifeMs) });
+  const text = renderText(templates.get(locale) ?? defaultTexts.en, { brand, code, minutes: minutesOf(lifeMs) });
+  return withEnding(text, ending, code);
 }
 
-export function measureCodeText(app: App, locale: string, codeLength: number, lifeMs: number): TextCost {
+export function measureCodeText(
+  app: App,
+  locale: string,
+  codeLength: number,
+  lifeMs: number,
+  ending: TextEnding | undefined,
+): TextCost {
   const { costs } = textsOf(app);
-  const key = `${locale} ${codeLength} ${minutesOf(lifeMs)}`;
+  const key = `${locale} ${codeLength} ${minutesOf(lifeMs)} ${ending?.kind ?? ''}`;
   let cost = costs.get(key);
   if (cost === undefined) {
-    const { encoding, segments } = measureText(composeCodeText(app, locale, '0'.repeat(codeLength), lifeMs));
+    const { encoding, segments } = measureText(composeCodeText(app, locale, '0'.repeat(codeLength), lifeMs, ending));
     cost = { encoding, segments };
     costs.set(key, cost);
   }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Message } from '../domain/message.ts';
 import type { DeliveryReport, DeliveryState } from '../domain/provider.ts';
 import type { Store } from '../domain/store.ts';
 import {
@@ -25,7 +26,7 @@ export function describeMessages(stores: () => OpenedStores): void {
   const orphanedAt = T0 + 15 * SECOND;
 
   async function claimedIds(store: Store, now: number, limit = 100, next = now + 15 * SECOND): Promise<string[]> {
-    return (await store.claimOrphans(now, next, limit)).map(({ message }) => message.id);
+    return (await store.claimDue(now, next, limit)).map(({ message }) => message.id);
   }
 
   describe('a message', () => {
@@ -80,7 +81,7 @@ export function describeMessages(stores: () => OpenedStores): void {
       await a.cancel('taxi', step.verification.id, T0);
       const custom = messageStep();
       await a.addMessage(custom);
-      const claimed = await b.claimOrphans(orphanedAt, orphanedAt + MINUTE, 10);
+      const claimed = await b.claimDue(orphanedAt, orphanedAt + MINUTE, 10);
       expect(claimed).toHaveLength(2);
       const ofCode = claimed.find(({ message }) => message.id === step.message.id);
       expect(ofCode?.verification).toMatchObject({ id: step.verification.id, state: 'canceled' });
@@ -116,8 +117,8 @@ export function describeMessages(stores: () => OpenedStores): void {
       const { a, b } = stores();
       const steps = [messageStep(), messageStep()] as const;
       for (const step of steps) await a.addMessage(step);
-      await a.recordDispatch(dispatchStep(steps[0].message.id));
-      await a.recordDispatch(dispatchStep(steps[1].message.id, { dispatches: [], state: 'failed' }));
+      await a.recordDispatch(dispatchStep(steps[0].message));
+      await a.recordDispatch(dispatchStep(steps[1].message, { dispatches: [], state: 'failed' }));
       expect(await claimedIds(b, orphanedAt + HOUR)).toEqual([]);
     });
   });
@@ -143,9 +144,9 @@ export function describeMessages(stores: () => OpenedStores): void {
         at: T0 + 1,
       });
       const taken = dispatchOf({ provider: 'third', providerMessageId: 'C3', at: T0 + 2 });
-      await a.recordDispatch(dispatchStep(step.message.id, { dispatches: [refused, uncertain], state: 'unknown' }));
+      await a.recordDispatch(dispatchStep(step.message, { dispatches: [refused, uncertain], state: 'unknown' }));
       expect((await b.getMessage('taxi', step.message.id))?.state).toBe('unknown');
-      await b.recordDispatch(dispatchStep(step.message.id, { dispatches: [taken] }));
+      await b.recordDispatch(dispatchStep(step.message, { dispatches: [taken] }));
       const kept = await a.getMessage('taxi', step.message.id);
       expect(kept?.dispatches).toEqual([refused, uncertain, taken]);
       expect(kept?.state).toBe('queued');
@@ -154,14 +155,18 @@ export function describeMessages(stores: () => OpenedStores): void {
 
   describe('a delivery report', () => {
     async function sentMessage(): Promise<string> {
-      const step = messageStep();
-      await stores().a.addMessage(step);
-      await stores().a.recordDispatch(dispatchStep(step.message.id));
-      return step.message.id;
+      return (await sent()).id;
     }
 
-    function report(state: DeliveryState, more: Partial<DeliveryReport> = {}): Promise<boolean> {
-      return stores().b.recordReport('acme', { providerMessageId: 'A1', state, ...more }, T0 + SECOND);
+    async function sent(): Promise<Message> {
+      const step = messageStep();
+      await stores().a.addMessage(step);
+      await stores().a.recordDispatch(dispatchStep(step.message));
+      return step.message;
+    }
+
+    async function report(state: DeliveryState, more: Partial<DeliveryReport> = {}): Promise<boolean> {
+      return (await stores().b.recordReport('acme', { providerMessageId: 'A1', state, ...more }, T0 + SECOND)).changed;
     }
 
     async function stateOf(id: string) {
@@ -203,13 +208,14 @@ export function describeMessages(stores: () => OpenedStores): void {
       const changes = await atOnce(50, (i) =>
         (i % 2 === 0 ? a : b).recordReport('acme', { providerMessageId: 'A1', state: 'delivered' }, T0),
       );
-      expect(changes.filter(Boolean)).toHaveLength(1);
+      expect(changes.filter(({ changed }) => changed)).toHaveLength(1);
       expect(await stateOf(id)).toEqual(['delivered', 'delivered']);
     });
 
     it('of another provider with the same id changes nothing', async () => {
       const id = await sentMessage();
-      expect(await stores().b.recordReport('other', { providerMessageId: 'A1', state: 'delivered' }, T0)).toBe(false);
+      const outcome = await stores().b.recordReport('other', { providerMessageId: 'A1', state: 'delivered' }, T0);
+      expect(outcome).toEqual({ changed: false, due: false });
       expect(await stateOf(id)).toEqual(['queued', 'queued']);
     });
 
@@ -235,17 +241,19 @@ export function describeMessages(stores: () => OpenedStores): void {
       const step = messageStep();
       await a.addMessage(step);
       const last = dispatchOf({ provider: 'other', state: 'failed', providerMessageId: undefined, reason: 'account' });
-      await a.recordDispatch(dispatchStep(step.message.id, { dispatches: [dispatchOf(), last], state: 'failed' }));
+      await a.recordDispatch(dispatchStep(step.message, { dispatches: [dispatchOf(), last], state: 'failed' }));
       expect(await stateOf(step.message.id)).toEqual(['failed', 'sent', 'failed']);
     });
 
     it('of a hand-over that was followed by another leaves the message to that one', async () => {
-      const id = await sentMessage();
+      const message = await sent();
+      const { id } = message;
       const second = dispatchOf({ provider: 'other', providerMessageId: 'B2' });
-      await stores().a.recordDispatch(dispatchStep(id, { dispatches: [second] }));
+      await stores().a.recordDispatch(dispatchStep(message, { dispatches: [second] }));
       expect(await report('failed')).toBe(true);
       expect(await stateOf(id)).toEqual(['queued', 'failed', 'queued']);
-      expect(await stores().b.recordReport('other', { providerMessageId: 'B2', state: 'delivered' }, T0)).toBe(true);
+      const outcome = await stores().b.recordReport('other', { providerMessageId: 'B2', state: 'delivered' }, T0);
+      expect(outcome.changed).toBe(true);
       expect(await stateOf(id)).toEqual(['delivered', 'failed', 'delivered']);
     });
   });
@@ -280,7 +288,7 @@ export function describeMessages(stores: () => OpenedStores): void {
       const { a, b } = stores();
       const step = startStep(verificationOf());
       await a.start(step);
-      await a.recordDispatch(dispatchStep(step.message.id));
+      await a.recordDispatch(dispatchStep(step.message));
       const [message] = await b.listMessages('taxi', { limit: 1 });
       expect(message).toMatchObject({ id: step.message.id, state: 'queued', sealedText: undefined });
       expect(message?.dispatches).toEqual([dispatchOf()]);

@@ -198,7 +198,7 @@ export function describeStarts(stores: () => OpenedStores): void {
       await a.start(step);
       expect(await b.getAnswer('taxi', 'k')).toBeUndefined();
       await a.recordDispatch(
-        dispatchStep(step.message.id, { answer: { app: 'taxi', key: 'k', text: '{"kind":"started"}' } }),
+        dispatchStep(step.message, { answer: { app: 'taxi', key: 'k', text: '{"kind":"started"}' } }),
       );
       expect(await b.getAnswer('taxi', 'k')).toBe('{"kind":"started"}');
       expect(await b.getAnswer('bank', 'k')).toBeUndefined();

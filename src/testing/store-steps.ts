@@ -3,18 +3,21 @@ import type { GuessLane, GuessPolicy } from '../domain/guess-budget.ts';
 import { makeId } from '../domain/id.ts';
 import type { Dispatch, Message } from '../domain/message.ts';
 import { type PhoneNumber, parsePhoneNumber } from '../domain/phone-number.ts';
+import type { Money } from '../domain/price.ts';
 import type {
   Bucket,
+  BudgetTake,
   CheckOutcome,
   DispatchStep,
   Idempotency,
   MessageStep,
   ResendOutcome,
   ResendStep,
+  SettleCheckStep,
   StartStep,
   Store,
 } from '../domain/store.ts';
-import type { Verification } from '../domain/verification.ts';
+import type { ManagedCode, Verification } from '../domain/verification.ts';
 
 // What the suite of the stores asks of a store, with everything filled in that a test does not care about.
 
@@ -76,6 +79,12 @@ export function verificationOf(given: Partial<Verification> = {}): Verification 
     expiresAt: createdAt + CODE_LIFE,
     resendAt: createdAt + 30 * SECOND,
     metadata: undefined,
+    ending: undefined,
+    email: undefined,
+    managed: undefined,
+    ownCodeSent: true,
+    sentByEmail: false,
+    lastMessageId: undefined,
     ...given,
   };
 }
@@ -96,6 +105,7 @@ export function messageOf(verification: Verification | undefined, given: Partial
     number: verification?.number ?? phone(1),
     country: 'UZ',
     channel: verification?.channel ?? 'sms',
+    channelFixed: false,
     locale: 'uz',
     encoding: 'GSM-7',
     segments: 1,
@@ -110,9 +120,9 @@ export function messageOf(verification: Verification | undefined, given: Partial
   };
 }
 
-type Given<Step> = Partial<Omit<Step, 'verification' | 'message'>>;
+type Given<Step> = Partial<Omit<Step, 'verification' | 'message'>> & { readonly message?: Message };
 
-export function startStep(verification: Verification, given: Given<StartStep> & { message?: Message } = {}): StartStep {
+export function startStep(verification: Verification, given: Given<StartStep> = {}): StartStep {
   const now = given.now ?? verification.createdAt;
   return {
     now,
@@ -122,6 +132,7 @@ export function startStep(verification: Verification, given: Given<StartStep> & 
     guesses,
     repeat: false,
     delaysSeconds: [30, 30, 60, 120],
+    budget: undefined,
     idempotency: undefined,
     orphanedAt: now + 15 * SECOND,
     ...given,
@@ -155,6 +166,8 @@ export function resend(
     guesses,
     delaysSeconds: [30, 30, 60, 120],
     code: undefined,
+    ending: undefined,
+    budget: undefined,
     idempotency: undefined,
     orphanedAt: now + 15 * SECOND,
     ...given,
@@ -210,17 +223,30 @@ export function idempotency(key: string, given: Partial<Idempotency> = {}): Idem
 export function dispatchOf(given: Partial<Dispatch> = {}): Dispatch {
   return {
     provider: 'acme',
+    channel: 'sms',
     state: 'queued',
     providerMessageId: 'A1',
     reason: undefined,
     errorCode: undefined,
+    estimatedCost: undefined,
+    reportedCost: undefined,
     at: T0,
     ...given,
   };
 }
 
-export function dispatchStep(messageId: string, given: Partial<DispatchStep> = {}): DispatchStep {
-  return { now: T0, messageId, dispatches: [dispatchOf()], state: 'queued', answer: undefined, ...given };
+export function dispatchStep(message: Message, given: Partial<DispatchStep> = {}): DispatchStep {
+  return {
+    now: T0,
+    message,
+    dispatches: [dispatchOf()],
+    state: 'queued',
+    dueAt: undefined,
+    carried: undefined,
+    spent: undefined,
+    answer: undefined,
+    ...given,
+  };
 }
 
 export function messageStep(given: Partial<MessageStep> = {}): MessageStep {
@@ -229,10 +255,73 @@ export function messageStep(given: Partial<MessageStep> = {}): MessageStep {
     now,
     message: messageOf(undefined, { createdAt: now }),
     buckets: [],
+    budget: undefined,
     idempotency: undefined,
     orphanedAt: now + 15 * SECOND,
     ...given,
   };
+}
+
+/** The day of `T0`. */
+export const DAY_0 = '2025-11-20';
+
+export function budgetTake(micros: number, maxMicros: number, day = DAY_0): BudgetTake {
+  return { day, micros, maxMicros };
+}
+
+export function money(micros: number, currency = 'USD'): Money {
+  return { micros, currency };
+}
+
+/** A custom message that a provider took; its id there is its id here. */
+export async function sentMessage(
+  store: Store,
+  dispatch: Partial<Dispatch> = {},
+  step: Partial<Omit<DispatchStep, 'message'>> & { message?: Partial<Message> } = {},
+): Promise<Message> {
+  const { message: given, ...rest } = step;
+  const message = messageOf(undefined, given);
+  const added = await store.addMessage(messageStep({ now: message.createdAt, message }));
+  if (added.kind !== 'added') throw new Error(`the message was refused: ${added.kind}`);
+  const dispatches = [dispatchOf({ providerMessageId: message.id, at: message.createdAt, ...dispatch })];
+  await store.recordDispatch(dispatchStep(message, { now: message.createdAt, dispatches, ...rest }));
+  return message;
+}
+
+/** A code that was handed over: to one provider, which took it under the message's id, unless told otherwise. */
+export async function sentCode(
+  store: Store,
+  given: Partial<Verification> = {},
+  dispatches: readonly Partial<Dispatch>[] = [{}],
+  step: Partial<Omit<DispatchStep, 'message' | 'dispatches'>> = {},
+): Promise<{ readonly verification: Verification; readonly message: Message }> {
+  const wanted = verificationOf(given);
+  const message = messageOf(wanted, { country: wanted.country });
+  const verification = await started(store, wanted, { message });
+  const at = verification.createdAt;
+  const made = dispatches.map((each) => dispatchOf({ providerMessageId: message.id, at, ...each }));
+  await store.recordDispatch(dispatchStep(message, { now: at, dispatches: made, ...step }));
+  return { verification, message };
+}
+
+export const managedCode: ManagedCode = { provider: 'verify', providerMessageId: 'VE1' };
+
+/** A verification whose code a managed provider made. Our own never went out. */
+export async function startedManaged(store: Store, given: Partial<Verification> = {}): Promise<Verification> {
+  const { verification } = await sentCode(store, given, [managedCode], {
+    carried: { channel: given.channel ?? 'sms', managed: managedCode },
+    noReports: true,
+  });
+  return verification;
+}
+
+export function settleCheck(
+  store: Store,
+  { id, app }: Verification,
+  verdict: SettleCheckStep['verdict'],
+  now = T0,
+): ReturnType<Store['settleCheck']> {
+  return store.settleCheck({ now, app, id, guesses, verdict });
 }
 
 /**
@@ -250,6 +339,14 @@ export async function atOnce<Result>(count: number, call: (index: number) => Pro
       return call(index);
     }),
   );
+}
+
+/** A verification with its bytes as hex, because drivers return bytes of several classes. */
+export function readable(verification: Verification | undefined): unknown {
+  if (verification === undefined) return undefined;
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+  const { nonce, digests } = verification;
+  return { ...verification, nonce: hex(nonce), digests: { byId: hex(digests.byId), bySlot: hex(digests.bySlot) } };
 }
 
 /** How often each kind of outcome came: `{ approved: 1, ended: 199 }`. */

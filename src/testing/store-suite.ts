@@ -1,9 +1,13 @@
 import { afterEach, beforeEach, describe } from 'vitest';
 import type { Store } from '../domain/store.ts';
+import { describeBudget } from './store-budget.ts';
 import { describeChecks } from './store-checks.ts';
+import { describeDue } from './store-due.ts';
 import { describeHousekeeping } from './store-housekeeping.ts';
+import { describeManaged } from './store-managed.ts';
 import { describeMessages } from './store-messages.ts';
 import { describeStarts } from './store-starts.ts';
+import { describeUsage } from './store-usage.ts';
 
 /** Fresh, empty data and two ways to it. */
 export type OpenedStores = {
@@ -43,7 +47,11 @@ export function describeStore(name: string, open: () => Promise<OpenedStores>): 
     };
     describeStarts(stores);
     describeChecks(stores);
+    describeManaged(stores);
     describeMessages(stores);
+    describeDue(stores);
+    describeBudget(stores);
+    describeUsage(stores);
     describeHousekeeping(stores);
   });
 }

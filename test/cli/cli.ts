@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { TwilioSimulator } from '../../src/simulators/twilio.ts';
+import type { Simulator } from '../../src/simulators/simulator-kit.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
 
 const entry = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const runner = fileURLToPath(new URL('../../scripts/run.mjs', import.meta.url));
@@ -128,7 +129,8 @@ export async function makeInstallation(settings: Environment = {}): Promise<Inst
   };
 }
 
-function collect(stream: NodeJS.ReadableStream | null): () => string {
+/** What a stream has said so far. */
+export function collect(stream: NodeJS.ReadableStream | null): () => string {
   let text = '';
   stream?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
   return () => text;
@@ -145,16 +147,16 @@ async function freePort(): Promise<number> {
 }
 
 /** What an operator with a Twilio account sets; the simulator stands for Twilio. */
-export function twilioEnvironment({ url, accountSid, authToken }: TwilioSimulator): Environment {
-  return {
-    TWILIO_ACCOUNT_SID: accountSid,
-    TWILIO_AUTH_TOKEN: authToken,
-    TWILIO_PHONE_NUMBER: '+15005550006',
-    TWILIO_BASE_URL: url,
-  };
+export function twilioEnvironment({ url }: Simulator): Environment {
+  return twilioSimulator.environment(url);
 }
 
-export function productionEnvironment(simulator: TwilioSimulator): Environment {
+/** Puts a configuration into the working directory. */
+export function configure({ directory }: Installation, config: object): void {
+  writeFileSync(join(directory, 'work', 'countersign.config.json'), JSON.stringify(config));
+}
+
+export function productionEnvironment(simulator: Simulator): Environment {
   return {
     ...twilioEnvironment(simulator),
     COUNTERSIGN_MODE: 'production',

@@ -5,10 +5,16 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { clockFinding } from '../../src/cli/doctor/clock.ts';
+import { fixOfCode, fixOfReason } from '../../src/cli/doctor/fixes.ts';
 import { secretFinding } from '../../src/cli/doctor/installation.ts';
 import { publicUrlFinding } from '../../src/cli/doctor/public-url.ts';
-import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
+import { providerDefinitions } from '../../src/providers/index.ts';
+import { simulatorDefinitions } from '../../src/simulators/index.ts';
+import type { Simulator } from '../../src/simulators/simulator-kit.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
+import { twilioVerifySimulator } from '../../src/simulators/twilio-verify.ts';
 import {
+  configure,
   type Environment,
   type Installation,
   makeInstallation,
@@ -19,6 +25,17 @@ import {
 } from './cli.ts';
 
 type Finding = { check: string; result: 'fine' | 'fault' | 'skipped'; detail: string; fix?: string };
+
+/** Nobody answers there. */
+const NOWHERE = 'http://127.0.0.1:9';
+const eskizAccount = { ESKIZ_EMAIL: 'us@example.com', ESKIZ_PASSWORD: 'eskiz-secret', ESKIZ_BASE_URL: NOWHERE };
+const getsmsAccount = { GETSMS_LOGIN: 'us', GETSMS_PASSWORD: 'getsms-secret', GETSMS_BASE_URL: NOWHERE };
+const playmobileAccount = {
+  PLAYMOBILE_LOGIN: 'us',
+  PLAYMOBILE_PASSWORD: 'playmobile-secret',
+  PLAYMOBILE_ORIGINATOR: '3700',
+  PLAYMOBILE_BASE_URL: NOWHERE,
+};
 
 const open: AsyncDisposable[] = [];
 afterEach(async () => {
@@ -31,8 +48,8 @@ async function install(settings?: Record<string, string>): Promise<Installation>
   return installation;
 }
 
-async function simulator(): Promise<TwilioSimulator> {
-  const started = await startTwilioSimulator();
+async function simulator(): Promise<Simulator> {
+  const started = await twilioSimulator.start();
   open.push({ [Symbol.asyncDispose]: () => started.close() });
   return started;
 }
@@ -65,6 +82,7 @@ describe('doctor', () => {
       ['port', 'fine'],
       ['public-url', 'skipped'],
       ['providers', 'skipped'],
+      ['route default *', 'fine'],
     ]);
     expect(existsSync(join(installation.directory, 'data'))).toBe(false);
   });
@@ -122,7 +140,7 @@ describe('doctor', () => {
 
     it('does not wait longer than its deadline for a provider that stalls', async () => {
       const twilio = await simulator();
-      twilio.behave({ kind: 'stall' });
+      twilio.behave('stall');
       const installation = await install(productionEnvironment(twilio));
       const startedAt = performance.now();
       const { findings } = await examine(installation);
@@ -131,6 +149,158 @@ describe('doctor', () => {
         result: 'fault',
         detail: expect.stringMatching(/timeout|no answer/),
       });
+    });
+  });
+
+  describe('about every provider', () => {
+    // Variables that are in no definition belong to a configuration of the operator's own.
+    const simulated = simulatorDefinitions.filter(({ id, environment }) => {
+      const known = providerDefinitions.find((each) => each.id === id)?.environment ?? {};
+      return Object.keys(environment('')).every((variable) => variable in known);
+    });
+
+    it('tries the credentials of all that there are, sends nothing and shows no secret', async () => {
+      expect(simulated.length).toBeGreaterThanOrEqual(providerDefinitions.length - 1);
+      const vendors = await Promise.all(
+        simulated.map(async (definition) => {
+          const vendor = await definition.start();
+          open.push({ [Symbol.asyncDispose]: () => vendor.close() });
+          return { id: definition.id, vendor, environment: definition.environment(vendor.url) };
+        }),
+      );
+      // Those that share an account have to agree on it, so they may need a run of their own.
+      const runs: { ids: string[]; environment: Record<string, string> }[] = [];
+      for (const { id, environment } of vendors) {
+        const fits = (other: Record<string, string>) =>
+          Object.entries(environment).every(([name, value]) => (other[name] ?? value) === value);
+        const run = runs.find((each) => fits(each.environment)) ?? { ids: [], environment: {} };
+        if (run.ids.length === 0) runs.push(run);
+        run.ids.push(id);
+        Object.assign(run.environment, environment);
+      }
+      for (const { ids, environment } of runs) {
+        const { findings, stdout } = await examine(await install(environment));
+        for (const id of ids) {
+          // Some have no call that sends nothing.
+          const detail = about(findings, `provider ${id}`)?.detail;
+          expect(`${id}: ${detail}`).toMatch(/: (answers with these credentials|it has no call that tries)/);
+        }
+        for (const value of Object.values(environment)) {
+          if (/secret|token|pwd|password/i.test(value)) expect(stdout).not.toContain(value);
+        }
+      }
+      expect(vendors.flatMap(({ vendor }) => vendor.messages)).toEqual([]);
+    }, 60_000);
+
+    it('names those that no route leads to', async () => {
+      const TELEGRAM = { TELEGRAM_TOKEN: 'AAtest-telegram-gateway-token', TELEGRAM_BASE_URL: NOWHERE };
+      const { findings } = await examine(await install(TELEGRAM));
+      expect(about(findings, 'routes')).toMatchObject({ result: 'skipped', detail: 'no app sends through telegram' });
+    });
+
+    it('says that one makes its own codes', async () => {
+      const vendor = await twilioVerifySimulator.start();
+      open.push({ [Symbol.asyncDispose]: () => vendor.close() });
+      const { findings } = await examine(await install(twilioVerifySimulator.environment(vendor.url)));
+      expect(about(findings, 'provider twilio-verify')?.detail).toContain('and makes its own codes');
+    });
+
+    it('says which are switched off, and how to switch them on', async () => {
+      const installation = await install({ ...eskizAccount, ESKIZ_ENABLED: 'false' });
+      const { code, findings } = await examine(installation);
+      expect(code).toBe(0);
+      expect(about(findings, 'provider eskiz')).toEqual({
+        check: 'provider eskiz',
+        result: 'skipped',
+        detail: 'switched off by ESKIZ_ENABLED; set ESKIZ_ENABLED=true, or remove it, to send through it',
+      });
+      configure(installation, { apps: { default: { routes: { UZ: ['eskiz'] } } } });
+      const routed = await examine(installation);
+      // A route goes on without it; in development with the inbox.
+      expect(about(routed.findings, 'configuration')?.result).toBe('fine');
+      const nobody = await examine(
+        await install({
+          ...eskizAccount,
+          ESKIZ_ENABLED: 'off',
+          COUNTERSIGN_MODE: 'production',
+          COUNTERSIGN_SECRET: SECRET,
+        }),
+      );
+      expect(about(nobody.findings, 'configuration')?.fix).toContain('switched off is at present: ESKIZ_ENABLED');
+    });
+
+    it('finds a wait for delivery reports that cannot come, unless the provider can be asked', async () => {
+      const wait = { PLAYMOBILE_REPORT_TIMEOUT_SECONDS: '30', ESKIZ_REPORT_TIMEOUT_SECONDS: '40' };
+      const installation = await install({ ...eskizAccount, ...playmobileAccount, ...wait });
+      const without = await examine(installation);
+      expect(about(without.findings, 'reports playmobile')).toMatchObject({
+        result: 'fault',
+        detail: expect.stringContaining('each code is sent by another way as well, 30 s later'),
+        fix: expect.stringContaining('Set PUBLIC_URL'),
+      });
+      expect(about(without.findings, 'reports eskiz')).toMatchObject({
+        result: 'skipped',
+        detail: expect.stringContaining('it is asked after 40 s instead'),
+      });
+      const reachable = await examine(installation, { PUBLIC_URL: 'https://verify.example.com' });
+      expect(about(reachable.findings, 'reports playmobile')).toBeUndefined();
+    });
+  });
+
+  describe('about routes', () => {
+    it('tells where each app sends, and what is passed by or leads nowhere', async () => {
+      const installation = await install({ ...eskizAccount, ...getsmsAccount });
+      configure(installation, {
+        apps: {
+          taxi: { routes: { UZ: ['eskiz', 'getsms'], RU: ['getsms', 'eskiz'], '*': ['eskiz'] } },
+          shop: { allowedCountries: ['UZ', 'KZ'], routes: { UZ: ['eskiz'] } },
+          bank: { routes: { UZ: ['eskiz'] } },
+        },
+      });
+      const { findings } = await examine(installation);
+      expect(findings.filter(({ check }) => check.startsWith('route '))).toEqual([
+        { check: 'route taxi UZ', result: 'fine', detail: 'eskiz, then getsms' },
+        {
+          check: 'route taxi RU',
+          result: 'fault',
+          detail: 'getsms, then eskiz; but getsms does not deliver to RU',
+          fix: 'Take getsms out of apps.taxi.routes.RU: it is passed by there.',
+        },
+        { check: 'route taxi *', result: 'fine', detail: 'eskiz' },
+        { check: 'route shop UZ', result: 'fine', detail: 'eskiz' },
+        {
+          check: 'route shop *',
+          result: 'fault',
+          detail: 'KZ is allowed, and no route leads there',
+          fix: 'Add a route for it, or for * (all others), to apps.shop.routes.',
+        },
+        { check: 'route bank UZ', result: 'fine', detail: 'eskiz' },
+        {
+          check: 'route bank *',
+          result: 'skipped',
+          detail: 'none: numbers of other countries are refused (no-provider)',
+        },
+      ]);
+    });
+
+    it('finds what a budget cannot count', async () => {
+      const installation = await install({ ...eskizAccount, ...playmobileAccount });
+      const budget = { perDay: 5 };
+      const app = { budget, allowedCountries: ['UZ', 'KZ'], routes: { UZ: ['eskiz'], '*': ['playmobile'] } };
+      configure(installation, { apps: { taxi: app, shop: { budget, routes: { '+99890': ['eskiz'] } } } });
+      const { findings } = await examine(installation);
+      expect(about(findings, 'budget taxi')).toMatchObject({
+        result: 'fault',
+        detail: 'no price is known of playmobile to KZ: the budget counts it as nothing',
+        fix: expect.stringContaining('`prices`'),
+      });
+      expect(about(findings, 'budget shop')?.result).toBe('fine');
+      const prices = [{ provider: 'playmobile', country: 'KZ', amount: 0.05 }];
+      configure(installation, { prices, apps: { taxi: app } });
+      expect(about((await examine(installation)).findings, 'budget taxi')?.result).toBe('fine');
+      // Without a rate it cannot be counted, and then nothing starts.
+      configure(installation, { prices: [{ ...prices[0], currency: 'GBP' }], apps: { taxi: app } });
+      expect(about((await examine(installation)).findings, 'configuration')?.result).toBe('fault');
     });
   });
 
@@ -275,6 +445,31 @@ describe('rules of the doctor', () => {
     expect(resultOf('http://localhost:8080', [])).toBe('fine');
     expect(resultOf(undefined, [])).toBe('skipped');
     expect(publicUrlFinding({ publicUrl: undefined, mode: 'development' }, ['twilio']).result).toBe('skipped');
+  });
+
+  it('knows what to do about each thing that goes wrong first', () => {
+    for (const [vendor, code, fix] of [
+      ['twilio', '21608', 'trial account'],
+      ['twilio-voice', '21219', 'trial account'],
+      ['twilio', '30002', 'add funds'],
+      ['twilio', '21408', 'Geo permissions'],
+      ['vonage', '29', 'demo account'],
+      ['vonage', '9', 'out of credit'],
+      ['vonage', '8', 'suspended'],
+      ['plivo', '910', 'disabled'],
+      ['infobip', 'REJECTED_NOT_ENOUGH_CREDITS', 'out of credit'],
+      ['whatsapp', '131030', 'recipients of its list'],
+      ['eskiz', 'balance', 'out of credit'],
+      ['eskiz', 'test-account', 'contract'],
+      ['playmobile', '102', 'locked'],
+    ])
+      expect(fixOfCode(vendor ?? '', code)).toContain(fix);
+    // A number is one vendor's own.
+    expect(fixOfCode('plivo', '21608')).toBeUndefined();
+    expect(fixOfCode('twiliox', '21608')).toBeUndefined();
+    expect(fixOfReason('recipient')).toContain('internationally');
+    expect(fixOfReason('account')).toContain('credentials');
+    expect(fixOfReason('blocked')).toContain('verified recipients');
   });
 
   it('finds a secret that can be guessed, and does not repeat it', () => {

@@ -1,14 +1,15 @@
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
+import type { Simulator } from '../../src/simulators/simulator-kit.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
 import { codeIn, eventually, type Installation, makeInstallation, productionEnvironment, type Server } from './cli.ts';
 
 describe('keys beside a running server', () => {
-  let twilio: TwilioSimulator;
+  let twilio: Simulator;
   let installation: Installation;
   let server: Server;
   beforeAll(async () => {
-    twilio = await startTwilioSimulator();
+    twilio = await twilioSimulator.start();
     installation = await makeInstallation(productionEnvironment(twilio));
     server = await installation.serve();
   });
@@ -22,7 +23,7 @@ describe('keys beside a running server', () => {
   const readJwks = async () => (await (await fetch(`${server.url}/.well-known/jwks.json`)).json()) as JSONWebKeySet;
   const approve = async (to: string) => {
     const { body } = await installation.json(['send', to]);
-    const approved = await installation.json(['check', body.id, codeIn(twilio.messages.at(-1)?.body)]);
+    const approved = await installation.json(['check', body.id, codeIn(twilio.messages.at(-1)?.text)]);
     return approved.body.token as string;
   };
   const options = { issuer: 'https://verify.example.com', audience: 'default', algorithms: ['EdDSA'] };
@@ -93,7 +94,7 @@ describe('keys beside a running server', () => {
       return (await response.json()) as { id: string; token: string };
     };
     const { id } = await post('/v1/verifications', { to: '+998901234502' });
-    const { token } = await post(`/v1/verifications/${id}/check`, { code: codeIn(twilio.messages.at(-1)?.body) });
+    const { token } = await post(`/v1/verifications/${id}/check`, { code: codeIn(twilio.messages.at(-1)?.text) });
     expect((await jwtVerify(token, keys, options)).protectedHeader.kid).toBe(body.kid);
   }, 40_000);
 });

@@ -2,7 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, describe, expect, it } from 'vitest';
-import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
+import type { Simulator } from '../../src/simulators/simulator-kit.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
+import { twilioVerifySimulator } from '../../src/simulators/twilio-verify.ts';
 import {
   codeIn,
   eventually,
@@ -25,8 +27,8 @@ async function install(settings?: Record<string, string>): Promise<Installation>
   return installation;
 }
 
-async function simulator(): Promise<TwilioSimulator> {
-  const started = await startTwilioSimulator();
+async function simulator(): Promise<Simulator> {
+  const started = await twilioSimulator.start();
   open.push({ [Symbol.asyncDispose]: () => started.close() });
   return started;
 }
@@ -160,6 +162,19 @@ describe('send beside a running server', () => {
   });
 });
 
+describe('a provider that makes its own codes', () => {
+  // It was not opened for a check, so that nobody could be approved from the command line.
+  it('is asked about the code', async () => {
+    const verify = await twilioVerifySimulator.start();
+    open.push({ [Symbol.asyncDispose]: () => verify.close() });
+    const installation = await install(twilioVerifySimulator.environment(verify.url));
+    const { body } = await installation.json(['send', TO]);
+    const code = codeIn(verify.messages[0]?.text);
+    expect(await installation.run(['check', body.id, otherCode(code)])).toMatchObject({ code: 3 });
+    expect(await installation.json(['check', body.id, code])).toMatchObject({ code: 0, body: { status: 'approved' } });
+  });
+});
+
 describe('send through Twilio', () => {
   it('hands the text over and says by whom it was taken; in production the code is on the phone alone', async () => {
     const twilio = await simulator();
@@ -167,8 +182,8 @@ describe('send through Twilio', () => {
     const { code, body, stdout } = await installation.json(['send', TO]);
     expect(code).toBe(0);
     expect(body).toMatchObject({ to: TO, provider: 'twilio', via: 'store' });
-    expect(twilio.messages).toMatchObject([{ to: TO, from: '+15005550006' }]);
-    const received = codeIn(twilio.messages[0]?.body);
+    expect(twilio.messages).toMatchObject([{ to: TO, fields: { From: '+15005550006' } }]);
+    const received = codeIn(twilio.messages[0]?.text);
     expect(received).toMatch(/^\d{6}$/);
     expect(stdout).not.toContain(received);
     expect((await installation.run(['check', body.id, received])).code).toBe(0);
@@ -176,11 +191,11 @@ describe('send through Twilio', () => {
     const told = await installation.run(['send', '+998901234568']);
     expect(told.stdout).toMatch(/-- check ver_\S+ <code>$/m);
     expect(told.stdout).not.toMatch(/^ +Code /m);
-    expect(told.stdout).not.toContain(codeIn(twilio.messages[1]?.body));
+    expect(told.stdout).not.toContain(codeIn(twilio.messages[1]?.text));
 
     const text = await installation.run(['send', TO, '--text', 'Your driver is here.']);
     expect(text.stdout).toContain('Taken by   twilio');
-    expect(twilio.messages[2]?.body).toBe('Your driver is here.');
+    expect(twilio.messages[2]?.text).toBe('Your driver is here.');
   });
 
   it('exits with 1 when the provider refuses, and passes on what it said', async () => {
@@ -196,7 +211,7 @@ describe('send through Twilio', () => {
 
   it('exits with 3 when nobody can send to that number', async () => {
     const twilio = await simulator();
-    twilio.behave({ kind: 'refuse', status: 400, code: 21211 });
+    twilio.behave('bad-number');
     const installation = await install(twilioEnvironment(twilio));
     const { code, body } = await installation.json(['send', TO]);
     expect({ code, body }).toMatchObject({ code: 3, body: { code: 'recipient-refused' } });
@@ -206,7 +221,7 @@ describe('send through Twilio', () => {
   it('leaves a message that died on its way to the server, whatever other command runs first', async () => {
     const twilio = await simulator();
     const installation = await install(productionEnvironment(twilio));
-    twilio.behave({ kind: 'drop', when: 'after-reading' }, { kind: 'stall' });
+    twilio.behave('drop-after-reading', 'stall');
     await fetch(`${twilio.url}/`).catch(() => {});
     const dying = installation.start(['send', TO]);
     await twilio.received(2);
@@ -215,7 +230,7 @@ describe('send through Twilio', () => {
     const taken = twilio.messages.length;
     // As if the patience of fifteen seconds were over.
     const database = new DatabaseSync(join(installation.directory, 'data', 'countersign.db'));
-    expect(database.prepare('UPDATE message SET orphaned_at = 1 WHERE orphaned_at IS NOT NULL').run().changes).toBe(1);
+    expect(database.prepare('UPDATE message SET due_at = 1 WHERE due_at IS NOT NULL').run().changes).toBe(1);
     database.close();
 
     expect((await installation.run(['keys', 'list'])).code).toBe(0);

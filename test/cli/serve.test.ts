@@ -3,7 +3,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
-import { startTwilioSimulator } from '../../src/simulators/twilio.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
 import {
   eventually,
   type Installation,
@@ -25,7 +25,7 @@ async function install(settings?: Record<string, string>): Promise<Installation>
 }
 
 async function simulator() {
-  const started = await startTwilioSimulator();
+  const started = await twilioSimulator.start();
   open.push({ [Symbol.asyncDispose]: () => started.close() });
   return started;
 }
@@ -154,6 +154,8 @@ describe('serve in development mode', () => {
   }, 60_000);
 });
 
+const eskizOff = { ESKIZ_EMAIL: 'us@example.com', ESKIZ_PASSWORD: 'eskiz-secret', ESKIZ_ENABLED: 'false' };
+
 describe('log', () => {
   const lines = (text: string) =>
     text
@@ -167,8 +169,23 @@ describe('log', () => {
     expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
     expect(await server.stop()).toBe(0);
     const messages = lines(server.stdout()).map(({ msg }) => msg);
-    expect(messages).toEqual(['listening', 'request', 'stopping', 'stopped']);
+    expect(messages).toEqual(['provider ready', 'listening', 'request', 'stopping', 'stopped']);
     expect(server.stdout()).not.toContain(SECRET);
+  });
+
+  it('says of each provider that it is ready, or switched off and by what', async () => {
+    const installation = await install({ ...productionEnvironment(await simulator()), ...eskizOff });
+    const server = await installation.serve();
+    expect(await server.stop()).toBe(0);
+    const [twilio, eskiz] = lines(server.stdout());
+    expect(twilio).toMatchObject({ level: 30, msg: 'provider ready', provider: 'twilio', channels: ['sms'] });
+    expect(eskiz).toMatchObject({
+      level: 30,
+      msg: 'provider switched off',
+      provider: 'eskiz',
+      variable: 'ESKIZ_ENABLED',
+    });
+    expect(server.stdout()).not.toContain(eskizOff.ESKIZ_PASSWORD);
   });
 
   it('is for people on stdout in development, and JSON in LOG_FILE, which SIGHUP opens anew', async () => {

@@ -41,6 +41,11 @@ function faultsOf(file: unknown, environment: Environment = {}): readonly string
   return [];
 }
 
+/** A provider in a route, of which nothing else was said. */
+function routed(provider: string) {
+  return { provider, channel: undefined, lineTypes: undefined, weight: undefined, isImplied: false };
+}
+
 const production = { mode: 'production', secret: SECRET, providers: { foo: { apiKey: 'long enough' } } } as const;
 
 describe('a configuration', () => {
@@ -65,7 +70,7 @@ describe('a configuration', () => {
       resend: 'repeat',
       resendAfterSeconds: [30, 30, 60, 120],
       guesses: { max: 20, windowMs: 86_400_000 },
-      routes: new Map([['*', ['inbox']]]),
+      routes: new Map([['*', [routed('inbox')]]]),
     });
     expect(config.apps.get('default')?.limits.perNumber.length).toBeGreaterThan(0);
   });
@@ -287,7 +292,7 @@ describe('a provider', () => {
   it('is configured by its credentials in the environment, without stray spaces', () => {
     const config = resolve({}, { FOO_API_KEY: ' long enough\n' });
     expect(config.providers).toMatchObject([{ id: 'foo', settings: { apiKey: 'long enough', senderId: 'Foo' } }]);
-    expect(config.apps.get('default')?.routes).toEqual(new Map([['*', ['foo']]]));
+    expect(config.apps.get('default')?.routes).toEqual(new Map([['*', [{ ...routed('foo'), isImplied: true }]]]));
   });
 
   it('of the file is filled up by the environment, which wins', () => {
@@ -301,7 +306,25 @@ describe('a provider', () => {
   it.each(['false', '0', 'no', 'OFF'])('is switched off by FOO_ENABLED=%s, whatever else is said', (value) => {
     const config = resolve({ providers: { foo: { apiKey: 'x' } } }, { FOO_API_KEY: 'y', FOO_ENABLED: value });
     expect(config.providers).toEqual([]);
-    expect(config.apps.get('default')?.routes).toEqual(new Map([['*', ['inbox']]]));
+    expect(config.apps.get('default')?.routes).toEqual(new Map([['*', [routed('inbox')]]]));
+  });
+
+  it('that is switched off leaves its routes to the others', () => {
+    const bar = { ...foo, id: 'bar', environment: {} };
+    const providers = { foo: { apiKey: 'long enough' }, bar: { definition: bar, apiKey: 'long enough' } };
+    const apps = { default: { routes: { UZ: ['foo', 'bar'], '*': ['bar'] } } };
+    const config = resolve({ ...production, providers, apps }, { FOO_ENABLED: 'false' });
+    expect(config.apps.get('default')?.routes).toEqual(
+      new Map([
+        ['UZ', [routed('bar')]],
+        ['*', [routed('bar')]],
+      ]),
+    );
+    expect(config.switchedOff).toEqual([{ id: 'foo', variable: 'FOO_ENABLED' }]);
+    const onlyFoo = { ...production, providers, apps: { default: { routes: { UZ: ['foo'], '*': ['bar'] } } } };
+    expect(faultsOf(onlyFoo, { FOO_ENABLED: 'false' })).toEqual([
+      'apps.default.routes.UZ names only providers that are switched off',
+    ]);
   });
 
   it('stays on with FOO_ENABLED=true', () => {

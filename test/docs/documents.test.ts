@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ConfigError, type Environment, loadConfig, resolveConfig } from '../../src/config/load.ts';
-import { AppSchema, FileSchema } from '../../src/config/schema.ts';
+import { AppSchema, CommonProviderSchema, FileSchema } from '../../src/config/schema.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -18,16 +18,37 @@ const credentials: Environment = {
   TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
   TWILIO_AUTH_TOKEN: 'token',
   TWILIO_PHONE_NUMBER: '+15005550006',
+  TWILIO_VOICE_FROM: '+15005550006',
+  ESKIZ_EMAIL: 'test@example.com',
+  ESKIZ_PASSWORD: 'secret',
+  PLAYMOBILE_LOGIN: 'login',
+  PLAYMOBILE_PASSWORD: 'password',
+  TELEGRAM_TOKEN: 'gateway-token',
   ACME_API_KEY: 'key',
+  US_ACCOUNT_SID: `AC${'1'.repeat(32)}`,
+  US_AUTH_TOKEN: 'token',
 };
 
 describe('.env.example', () => {
   const example = read('.env.example');
   const uncommented = example.replaceAll(/^#(?=[A-Z][A-Z0-9_]*=)/gm, '');
   const named = Object.keys(parseEnv(uncommented));
+  // `<PROVIDER>_…` stands for a variable of each provider.
+  const general = [...example.matchAll(/^#<PROVIDER>(_[A-Z_]+)=\S+$/gm)].map(([, suffix = '']) => suffix);
+  const prefixes = providerDefinitions.map(({ id }) => id.toUpperCase().replaceAll('-', '_'));
+  const ofEveryProvider = prefixes.flatMap((prefix) => general.map((suffix) => prefix + suffix));
 
   it('names every variable that is read, and no other', () => {
-    expect(named.toSorted()).toEqual([...variablesRead()].toSorted());
+    const read = variablesRead();
+    expect([...read].filter((name) => !named.includes(name) && !ofEveryProvider.includes(name)).toSorted()).toEqual([]);
+    expect([...named, ...ofEveryProvider].filter((name) => !read.has(name)).toSorted()).toEqual([]);
+  });
+
+  it('has the variables that every provider has in one place', () => {
+    const settings = Object.keys(CommonProviderSchema.properties).map(
+      (key) => `_${key.replaceAll(/[A-Z]/g, '_$&').toUpperCase()}`,
+    );
+    expect(general.toSorted()).toEqual(['_ENABLED', ...settings].toSorted());
   });
 
   it('sets nothing when it is copied as it is', () => {
@@ -87,7 +108,7 @@ describe('docs/dependencies.md', () => {
 describe('docs/configuration.md', () => {
   const page = read('docs/configuration.md');
   const installation = section(page, 'The installation');
-  const app = section(page, 'An app');
+  const [app = ''] = section(page, 'An app').split('\n### ');
 
   it('has the keys, defaults and bounds of an app as the schema has them', () => {
     const shown = tableRows(app).map(([key, byDefault, bounds]) => [key, byDefault, bounds]);
@@ -120,7 +141,34 @@ describe('docs/configuration.md', () => {
     for (const [key = '', variable = ''] of tableRows(installation)) {
       if (key !== 'providers' && key !== 'apps') expect(`${key}: ${variable}`).toBe(`${key}: ${filled[key] ?? '–'}`);
     }
-    for (const key of ['brand', 'country', 'locale']) expect(installation).toContain(`\`${filled[key]}\``);
+    for (const key of ['brand', 'country', 'locale', 'routes']) expect(installation).toContain(`\`${filled[key]}\``);
+  });
+
+  it('has the keys, variables, defaults and bounds of every provider as the schema has them', () => {
+    const keys = keysOf(CommonProviderSchema as unknown as Schema);
+    const shown = tableRows(section(page, 'Every provider', 3));
+    expect(shown.map(([key, variable, byDefault, bounds]) => [key, variable, byDefault, bounds])).toEqual(
+      keys.map(({ name, byDefault, bounds }) => [
+        name,
+        `<PROVIDER>_${name.replaceAll(/[A-Z]/g, '_$&').toUpperCase()}`,
+        byDefault,
+        bounds,
+      ]),
+    );
+  });
+
+  it('has the keys, defaults and bounds of a price as the schema has them', () => {
+    const prices = FileSchema.properties.prices as unknown as Schema;
+    const shown = tableRows(section(page, 'Prices')).map(([key, byDefault, bounds]) => [key, byDefault, bounds]);
+    expect(shown).toEqual(keysOf(prices.items ?? {}).map((key) => [key.name, key.byDefault, key.bounds]));
+  });
+
+  it('has the keys and bounds of an entry of a route as the schema has them', () => {
+    const [list] = Object.values((AppSchema.properties.routes as unknown as Schema).patternProperties ?? {});
+    const entry = list?.items?.anyOf?.find(({ properties }) => properties !== undefined);
+    const shown = tableRows(section(page, 'Routes', 3)).map(([key, bounds]) => [key, bounds]);
+    expect(shown).toEqual(keysOf(entry ?? {}).map((key) => [key.name, key.bounds]));
+    expect(section(page, 'Routes', 3)).toContain(`${list?.maxItems} entries`);
   });
 
   it('says the bounds of a rule, and how long it remembers', () => {
@@ -139,6 +187,13 @@ describe('README.md', () => {
     const shown = tableRows(section(page, 'Limits and defaults'));
     expect(shown.length).toBeGreaterThan(8);
     for (const [key = '', byDefault] of shown) expect([key, byDefault]).toEqual([key, defaults.get(key)]);
+  });
+
+  it('leads to the page of each provider, and to no other', () => {
+    const pages = linksOf(section(page, 'Providers')).flatMap(
+      (link) => /^docs\/providers\/(.+)\.md$/.exec(link)?.[1] ?? [],
+    );
+    expect(pages.toSorted()).toEqual(providerDefinitions.map(({ id }) => id).toSorted());
   });
 
   it('shows the example of the library as it runs', () => {
@@ -200,7 +255,7 @@ describe('the first screen of the README', () => {
 });
 
 describe('configurations in documents', () => {
-  it.each(['README.md', 'docs/configuration.md'])('of %s are taken as they stand', async (file) => {
+  it.each(['README.md', 'docs/configuration.md', 'docs/routing.md'])('of %s are taken as they stand', async (file) => {
     const sources = [
       ...fences(read(file), 'ts')
         .filter((source) => source.includes('export default'))
@@ -221,6 +276,25 @@ describe('configurations in documents', () => {
   });
 });
 
+describe('docs/routing.md', () => {
+  const page = read('docs/routing.md');
+
+  it('has the answer that its configuration gives', async () => {
+    const [config = ''] = fences(page, 'ts');
+    const [session = ''] = fences(page, 'console');
+    const [, line = '', answer = ''] = /^\$ (.*)\n([\s\S]*)$/.exec(session) ?? [];
+    const server = await startServer({ 'countersign.config.ts': withAbsoluteImports(config) }, credentials);
+    try {
+      const got = await curl(line.replace('http://127.0.0.1:8080', server.origin));
+      // The two with weights come in either order.
+      const isSame = [got, swapped(got)].some((each) => JSON.stringify(each) === JSON.stringify(JSON.parse(answer)));
+      expect(isSame ? JSON.parse(answer) : got).toEqual(JSON.parse(answer));
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
 // --- What is read of the code
 
 /** Every variable that the configuration looks at, found by letting it look. */
@@ -236,6 +310,9 @@ function variablesRead(): Set<string> {
     },
   );
   resolveConfig({}, listening, providerDefinitions, root);
+  // Some are looked up only for a provider that is configured.
+  const providers = Object.fromEntries(providerDefinitions.map(({ id }) => [id, {}]));
+  expect(() => resolveConfig({ providers }, listening, providerDefinitions, root)).toThrow(ConfigError);
   // Looked up before the rest; the sentence about a variable that does not exist names all that begin like it.
   const [sentence = ''] = faultsWith({ COUNTERSIGN_SOMETHING_QUITE_DIFFERENT: '1' });
   for (const name of sentence.match(/COUNTERSIGN_\w+/g)?.slice(1) ?? []) asked.add(name);
@@ -258,6 +335,7 @@ type Schema = {
   readonly default?: unknown;
   readonly enum?: readonly string[];
   readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
   readonly maximum?: number;
   readonly minLength?: number;
   readonly maxLength?: number;
@@ -266,6 +344,7 @@ type Schema = {
   readonly minProperties?: number;
   readonly pattern?: string;
   readonly items?: Schema;
+  readonly anyOf?: readonly Schema[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly patternProperties?: Readonly<Record<string, Schema>>;
 };
@@ -282,7 +361,7 @@ function keysOf({ properties = {} }: Schema): Key[] {
 }
 
 function defaultOf({ default: value }: Schema): string {
-  if (value === undefined) return '–';
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return '–';
   if (Array.isArray(value)) {
     const isRules = value.some((item) => typeof item === 'object');
     return value.map((item) => (isRules ? `${item.max} in ${item.windowSeconds} s` : String(item))).join(', ');
@@ -293,13 +372,18 @@ function defaultOf({ default: value }: Schema): string {
 /** What the patterns of the schema are called in a document. */
 const patterns: Readonly<Record<string, string>> = {
   '^[A-Z]{2}$': 'country, as UZ',
+  '^([A-Z]{2}|\\*)$': 'country, or *',
+  '^[A-Z]{3}$': 'currency, as USD',
+  '^\\d{4}-\\d{2}-\\d{2}$': 'day, as 2026-11-20',
+  '^[a-z0-9][a-z0-9-]{0,62}$': 'name',
   '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$': 'language, as ru or pt-BR',
   '^https?://[^\\s?#]+$': 'http or https address',
 };
 
 const keyPatterns: Readonly<Record<string, string>> = {
   '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$': 'by language',
-  '^([A-Z]{2}|\\*)$': 'by country',
+  '^([A-Z]{2}|\\+[1-9][0-9]{0,11}|\\*)$': 'by prefix, country or *',
+  '^[A-Z]{3}$': 'by currency',
   '^[a-z0-9][a-z0-9-]{0,62}$': 'by name',
 };
 
@@ -308,20 +392,24 @@ function boundsOf(schema: Schema | undefined): string {
   const { enum: words, minimum, maximum, minLength, maxLength, minItems, maxItems, items, pattern } = schema;
   if (words !== undefined) return words.join(', ');
   if (minimum !== undefined) return `${minimum} to ${maximum}`;
+  if (schema.exclusiveMinimum !== undefined)
+    return `above ${schema.exclusiveMinimum}${maximum === undefined ? '' : `, up to ${maximum}`}`;
   if (pattern !== undefined) {
     const name = patterns[pattern] ?? pattern;
     return `${name.startsWith('http') ? 'an' : 'a'} ${name}`;
   }
   if (schema.patternProperties !== undefined) {
-    const [key = ''] = Object.keys(schema.patternProperties);
+    const [[key, value] = ['', {}]] = Object.entries(schema.patternProperties);
     const least = schema.minProperties === undefined ? '' : `, at least ${schema.minProperties}`;
-    return `${keyPatterns[key] ?? key}${least}`;
+    const each = value.exclusiveMinimum === undefined ? '' : `, each ${boundsOf(value)}`;
+    return `${keyPatterns[key] ?? key}${least}${each}`;
   }
-  if (items?.properties !== undefined) return `up to ${maxItems} rules`;
+  if (items?.properties !== undefined) return `up to ${maxItems} ${'max' in items.properties ? 'rules' : 'rows'}`;
+  if (items?.enum !== undefined) return `at least ${minItems} of ${boundsOf(items)}`;
   if (items?.minimum !== undefined)
     return `${minItems} to ${maxItems} numbers, each ${items.minimum} to ${items.maximum}`;
   if (items?.pattern !== undefined) return `at least ${minItems} ${patterns[items.pattern] ?? items.pattern}`;
-  if (items !== undefined) return 'a list of texts';
+  if (items !== undefined) return maxItems === undefined ? 'a list of texts' : `up to ${maxItems} texts`;
   if (maxLength !== undefined) return `${minLength} to ${maxLength} characters`;
   return minLength === undefined ? '–' : `at least ${minLength} character`;
 }
@@ -368,9 +456,10 @@ function fences(page: string, language: string): string[] {
   );
 }
 
-function section(page: string, heading: string): string {
-  const [, rest = ''] = page.split(`\n## ${heading}\n`);
-  return rest.split(/\n## /)[0] ?? '';
+/** What stands below a heading of that level, up to the next one of its own level or above. */
+function section(page: string, heading: string, level = 2): string {
+  const [, rest = ''] = page.split(`\n${'#'.repeat(level)} ${heading}\n`);
+  return rest.split(new RegExp(`\\n#{2,${level}} `))[0] ?? '';
 }
 
 /** The cells of all tables, without their heads; without the marks of code. */
@@ -392,12 +481,16 @@ function withAbsoluteImports(source: string): string {
 
 type Answer = Record<string, unknown>;
 
-async function startServer(): Promise<{ origin: string; printed: () => string; stop: () => Promise<void> }> {
+async function startServer(
+  files: Readonly<Record<string, string>> = {},
+  environment: Environment = {},
+): Promise<{ origin: string; printed: () => string; stop: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'countersign-docs-'));
+  for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
   const server: ChildProcess = spawn(process.execPath, [join(root, 'src/cli/main.ts'), 'serve'], {
     // Away from the developer's own .env and configuration file, and without their variables.
     cwd: directory,
-    env: { PATH: process.env['PATH'], DATA_DIR: directory, PORT: '0' },
+    env: { ...environment, PATH: process.env['PATH'], DATA_DIR: directory, PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let printed = '';
@@ -444,6 +537,12 @@ async function curl(line: string): Promise<Answer> {
   const json = (await answer.json()) as Answer;
   if ('code' in json && 'title' in json) expect(answer.status).toBe(json['status']);
   return json;
+}
+
+/** The answer with the first two ways of a route in the other order. */
+function swapped(answer: Answer): Answer {
+  const [first, second, ...others] = answer['tried'] as unknown[];
+  return { ...answer, tried: [second, first, ...others] };
 }
 
 /** Keys in their order, with their values where these are always the same. */

@@ -1,8 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PhoneNumber } from '../../src/domain/phone-number.ts';
-import { boundToSlot, isWorthRepeating, resendDelayMs, type Slot, stateAt } from '../../src/domain/verification.ts';
-import { CODE_LIFE, T0, verificationOf } from '../../src/testing/store-steps.ts';
+import {
+  boundToSlot,
+  carriedBy,
+  isWorthRepeating,
+  resendDelayMs,
+  type Slot,
+  stateAt,
+} from '../../src/domain/verification.ts';
+import { CODE_LIFE, dispatchOf, managedCode, T0, verificationOf } from '../../src/testing/store-steps.ts';
 
 describe('the state of a verification', () => {
   it('is expired from the very millisecond of expiresAt on (invariant 5)', () => {
@@ -40,6 +47,37 @@ describe('a code', () => {
     const verification = verificationOf({ expiresAt: T0 + 60_000 });
     expect(isWorthRepeating(verification, T0 + 30_000)).toBe(true);
     expect(isWorthRepeating(verification, T0 + 30_001)).toBe(false);
+  });
+});
+
+describe('a hand-over that a managed provider took', () => {
+  const byIt = { channel: 'sms', managed: managedCode } as const;
+  const ours = dispatchOf();
+  const theirs = dispatchOf(managedCode);
+
+  it('leaves our own code out when nothing went out before', () => {
+    expect(carriedBy(verificationOf(), byIt, [theirs])).toEqual({ ...byIt, ownCodeSent: false });
+    const refused = dispatchOf({ providerMessageId: undefined, state: 'failed', reason: 'unavailable' });
+    expect(carriedBy(verificationOf(), byIt, [refused, theirs]).ownCodeSent).toBe(false);
+  });
+
+  it('leaves our own code good when it went out, or may have', () => {
+    expect(carriedBy(verificationOf({ sends: 2 }), byIt, [theirs]).ownCodeSent).toBe(true);
+    expect(carriedBy(verificationOf(), byIt, [ours, theirs]).ownCodeSent).toBe(true);
+    const uncertain = dispatchOf({ providerMessageId: undefined, state: 'unknown', reason: 'uncertain' });
+    expect(carriedBy(verificationOf(), byIt, [uncertain, theirs]).ownCodeSent).toBe(true);
+  });
+
+  it('does not make it good when the managed one was all there was', () => {
+    const before = verificationOf({ managed: managedCode, ownCodeSent: false, sends: 2 });
+    expect(carriedBy(before, byIt, [theirs]).ownCodeSent).toBe(false);
+    expect(carriedBy(verificationOf(), byIt, [theirs, theirs]).ownCodeSent).toBe(false);
+  });
+
+  it('is followed by one of ours: both codes are good', () => {
+    const before = verificationOf({ managed: managedCode, ownCodeSent: false, sends: 2 });
+    const voice = { channel: 'voice', managed: undefined } as const;
+    expect(carriedBy(before, voice, [ours])).toEqual({ channel: 'voice', managed: managedCode, ownCodeSent: true });
   });
 });
 

@@ -1,19 +1,15 @@
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  signTwilioReport,
-  startTwilioSimulator,
-  type TwilioBehaviour,
-  type TwilioSimulator,
-  twilioStatusFields,
-} from '../../src/simulators/twilio.ts';
+import type { Fault, Simulator } from '../../src/simulators/simulator-kit.ts';
+import { signTwilioReport, twilioError, twilioSimulator, twilioStatusFields } from '../../src/simulators/twilio.ts';
 import { type Answer, problem, problemOf } from '../http/http-client.ts';
 import { type RunningServer, startServer, wideLimits } from '../http/running-server.ts';
 import { freePort } from '../http/server-process.ts';
 
 const to = '+998901234567';
 
-let simulator: TwilioSimulator;
+let simulator: Simulator;
+let credentials: Readonly<Record<string, string>>;
 let server: RunningServer;
 let publicUrl: string;
 let key: string;
@@ -21,19 +17,15 @@ let key: string;
 let answered: string;
 
 beforeEach(async () => {
-  simulator = await startTwilioSimulator({ authToken: '0123456789abcdef0123456789abcdef' });
+  simulator = await twilioSimulator.start();
+  credentials = twilioSimulator.environment(simulator.url);
   const port = await freePort();
   publicUrl = `http://127.0.0.1:${port}`;
   server = await startServer({
     port,
     file: { mode: 'production', publicUrl, providers: {}, apps: { default: { limits: wideLimits } } },
-    environment: {
-      TWILIO_ACCOUNT_SID: simulator.accountSid,
-      // As it is copied: with a space at its end.
-      TWILIO_AUTH_TOKEN: `${simulator.authToken} `,
-      TWILIO_PHONE_NUMBER: '+15005550006',
-      TWILIO_BASE_URL: simulator.url,
-    },
+    // As it is copied: with a space at its end.
+    environment: { ...credentials, TWILIO_AUTH_TOKEN: `${credentials['TWILIO_AUTH_TOKEN']} ` },
   });
   key = await server.keyOf();
   answered = '';
@@ -47,8 +39,9 @@ afterEach(async () => {
   expect(codes.length).toBeGreaterThan(0);
   for (const text of [log, answered]) {
     for (const code of codes) expect(text).not.toMatch(new RegExp(`(?<![0-9])${code}(?![0-9])`));
-    expect(text).not.toContain(simulator.authToken);
-    expect(text).not.toContain(Buffer.from(`${simulator.accountSid}:${simulator.authToken}`).toString('base64'));
+    const { TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN } = credentials;
+    expect(text).not.toContain(TWILIO_AUTH_TOKEN);
+    expect(text).not.toContain(Buffer.from(`${TWILIO_ACCOUNT_SID}:${TWILIO_AUTH_TOKEN}`).toString('base64'));
   }
   expect(log).not.toContain(to);
   expect(log).not.toContain(to.slice(1));
@@ -62,7 +55,7 @@ async function ask(method: string, path: string, body?: object): Promise<Answer>
   return answer;
 }
 
-const codeSent = () => /(?<!\d)\d{6}(?!\d)/.exec(simulator.messages.at(-1)?.body ?? '')?.[0] ?? 'none';
+const codeSent = () => /(?<!\d)\d{6}(?!\d)/.exec(simulator.messages.at(-1)?.text ?? '')?.[0] ?? 'none';
 
 async function newestMessage() {
   const { json } = await ask('GET', '/v1/messages?limit=1');
@@ -77,20 +70,19 @@ describe('a verification through Twilio', () => {
     expect(simulator.messages).toMatchObject([
       {
         to,
-        from: '+15005550006',
-        body: `Countersign: tasdiqlash kodi ${codeSent()}. 10 daqiqa amal qiladi.`,
-        validityPeriod: 600,
-        statusCallback: `${publicUrl}/v1/reports/twilio/${server.composed.reportSecretOf('twilio')}`,
+        text: `Countersign: tasdiqlash kodi ${codeSent()}. 10 daqiqa amal qiladi.`,
+        fields: { From: '+15005550006', ValidityPeriod: '600' },
+        reportUrl: `${publicUrl}/v1/reports/twilio/${server.composed.reportSecretOf('twilio')}`,
       },
     ]);
     await simulator.settled();
-    expect(simulator.callbacks.map(({ status, answer }) => [status, answer])).toEqual([
-      ['sent', 204],
-      ['delivered', 204],
+    expect(simulator.reports.map(({ status, answer }) => [status, answer])).toEqual([
+      ['sent', 200],
+      ['delivered', 200],
     ]);
     expect(await newestMessage()).toMatchObject({
       status: 'delivered',
-      dispatches: [{ provider: 'twilio', status: 'delivered', provider_message_id: simulator.messages[0]?.sid }],
+      dispatches: [{ provider: 'twilio', status: 'delivered', provider_message_id: simulator.messages[0]?.id }],
     });
     const checked = await ask('POST', `/v1/verifications/${started.json['id']}/check`, { code: codeSent() });
     expect(checked.status).toBe(200);
@@ -107,15 +99,15 @@ describe('a verification through Twilio', () => {
     const code = codeSent();
     server.clock.now += 125_500;
     expect((await ask('POST', `/v1/verifications/${started.json['id']}/resend`)).status).toBe(200);
-    expect(simulator.messages.map(({ validityPeriod }) => validityPeriod)).toEqual([600, 474]);
-    expect(simulator.messages[1]?.body).toBe(`Countersign: tasdiqlash kodi ${code}. 8 daqiqa amal qiladi.`);
+    expect(simulator.messages.map(({ fields }) => fields['ValidityPeriod'])).toEqual(['600', '474']);
+    expect(simulator.messages[1]?.text).toBe(`Countersign: tasdiqlash kodi ${code}. 8 daqiqa amal qiladi.`);
   });
 
   it('believes no report with a forged signature', async () => {
     simulator.deliver({ status: 'delivered', isForged: true });
     await ask('POST', '/v1/verifications', { to });
     await simulator.settled();
-    expect(simulator.callbacks).toMatchObject([{ status: 'delivered', answer: 400 }]);
+    expect(simulator.reports).toMatchObject([{ status: 'delivered', answer: 400 }]);
     expect(await newestMessage()).toMatchObject({ status: 'queued' });
   });
 
@@ -123,14 +115,14 @@ describe('a verification through Twilio', () => {
     simulator.deliver();
     await ask('POST', '/v1/verifications', { to });
     const [message] = simulator.messages;
-    const fields = twilioStatusFields(message?.sid ?? '', 'delivered');
-    const path = new URL(message?.statusCallback ?? '').pathname;
+    const fields = twilioStatusFields(message?.id ?? '', 'delivered');
+    const path = new URL(message?.reportUrl ?? '').pathname;
     for (const [signed, status] of [
       [`http://evil.example${path}`, 400],
       [`${publicUrl}${path}?extra=1`, 400],
-      [`${publicUrl}${path}`, 204],
+      [`${publicUrl}${path}`, 200],
     ] as const) {
-      const { headers, rawBody } = signTwilioReport(signed, fields, simulator.authToken);
+      const { headers, rawBody } = signTwilioReport(signed, fields);
       expect((await server.call('POST', path, { body: rawBody, headers })).status, signed).toBe(status);
     }
     expect(await newestMessage()).toMatchObject({ status: 'delivered' });
@@ -151,11 +143,16 @@ describe('a verification through Twilio', () => {
   });
 });
 
+const refused = (status: number, code: number, retryAfterSeconds?: number): Fault => ({
+  kind: 'answer',
+  answer: twilioError(status, code, retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+});
+
 describe('a failure at Twilio', () => {
-  it.each<[string, TwilioBehaviour, ReturnType<typeof problem>, string, string, RegExp]>([
+  it.each<[string, Fault, ReturnType<typeof problem>, string, string, RegExp]>([
     [
       'a number that is none',
-      { kind: 'refuse', status: 400, code: 21211 },
+      refused(400, 21211),
       problem(422, 'recipient-refused', 'to'),
       'recipient',
       '21211',
@@ -163,7 +160,7 @@ describe('a failure at Twilio', () => {
     ],
     [
       'a person who said STOP',
-      { kind: 'refuse', status: 400, code: 21610 },
+      refused(400, 21610),
       problem(422, 'recipient-refused', 'to'),
       'blocked',
       '21610',
@@ -171,87 +168,45 @@ describe('a failure at Twilio', () => {
     ],
     [
       'a country that the account has closed',
-      { kind: 'refuse', status: 400, code: 21408 },
+      refused(400, 21408),
       problem(502, 'delivery-failed'),
       'blocked',
       '21408',
       /No provider took/,
     ],
-    [
-      'a trial account',
-      { kind: 'refuse', status: 400, code: 21608 },
-      problem(502, 'delivery-failed'),
-      'blocked',
-      '21608',
-      /No provider took/,
-    ],
-    [
-      'a refused text',
-      { kind: 'refuse', status: 400, code: 30007 },
-      problem(502, 'delivery-failed'),
-      'content',
-      '30007',
-      /No provider took/,
-    ],
+    ['a trial account', refused(400, 21608), problem(502, 'delivery-failed'), 'blocked', '21608', /No provider took/],
+    ['a refused text', refused(400, 30007), problem(502, 'delivery-failed'), 'content', '30007', /No provider took/],
     [
       'a place that it does not reach',
-      { kind: 'refuse', status: 400, code: 21612 },
+      refused(400, 21612),
       problem(502, 'delivery-failed'),
       'coverage',
       '21612',
       /No provider took/,
     ],
-    [
-      'bad credentials',
-      { kind: 'refuse', status: 401, code: 20003, message: 'Authenticate' },
-      problem(502, 'delivery-failed'),
-      'account',
-      '20003',
-      /No provider took/,
-    ],
+    ['bad credentials', 'credentials', problem(502, 'delivery-failed'), 'account', '20003', /No provider took/],
     [
       'too many requests',
-      { kind: 'refuse', status: 429, code: 20429, retryAfterSeconds: 7 },
+      refused(429, 20429, 7),
       problem(502, 'delivery-failed'),
       'throttled',
       '20429',
       /No provider took/,
     ],
-    [
-      'an outage',
-      { kind: 'refuse', status: 503, code: 20503 },
-      problem(502, 'delivery-failed'),
-      'unavailable',
-      '20503',
-      /No provider took/,
-    ],
+    ['an outage', refused(503, 20503), problem(502, 'delivery-failed'), 'unavailable', '20503', /No provider took/],
     [
       'an error of its own',
-      { kind: 'refuse', status: 500, code: 20500 },
+      refused(500, 20500),
       problem(502, 'delivery-failed'),
       'uncertain',
       '20500',
       /may still arrive/,
     ],
-    [
-      'half an answer',
-      { kind: 'garbage' },
-      problem(502, 'delivery-failed'),
-      'uncertain',
-      'unreadable',
-      /may still arrive/,
-    ],
-    [
-      'a page of HTML',
-      { kind: 'html' },
-      problem(502, 'delivery-failed'),
-      'uncertain',
-      'unreadable',
-      /may still arrive/,
-    ],
+    ['half an answer', 'garbage', problem(502, 'delivery-failed'), 'uncertain', 'unreadable', /may still arrive/],
+    ['a page of HTML', 'html', problem(502, 'delivery-failed'), 'uncertain', 'unreadable', /may still arrive/],
     [
       'a dropped connection',
-      { kind: 'drop', when: 'after-reading' },
+      'drop-after-reading',
       problem(502, 'delivery-failed'),
       'uncertain',
       'ECONNRESET',
@@ -265,7 +220,7 @@ describe('a failure at Twilio', () => {
       expect(problemOf(answer)).toEqual(expected);
       expect(answer.json['detail']).toMatch(detail);
       if (expected.status === 502) {
-        const wait = 'retryAfterSeconds' in behaviour ? '7' : '5';
+        const wait = reason === 'throttled' ? '7' : '5';
         expect(answer.headers['retry-after']).toBe(wait);
       }
       // Nothing of what Twilio said reaches the caller.
@@ -291,7 +246,7 @@ describe('a failure at Twilio', () => {
   );
 
   it('that is no answer at all ends after three seconds, and the code of a text that arrives after all approves', async () => {
-    simulator.behave({ kind: 'stall' });
+    simulator.behave('stall');
     const startedAt = performance.now();
     const answer = await ask('POST', '/v1/verifications', { to });
     const tookMs = performance.now() - startedAt;

@@ -255,6 +255,7 @@ async function send(message: { to?: string } & Partial<Omit<OutgoingMessage, 'to
     messageId: `msg_${sent}`,
     to: to as PhoneNumber,
     channel: 'sms',
+    brand: 'Acme',
     locale: 'en',
     text: '',
     validitySeconds: 300,

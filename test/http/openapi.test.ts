@@ -18,6 +18,7 @@ type Operation = {
 type Document = {
   openapi: string;
   info: { title?: string; version?: string };
+  tags: { name: string }[];
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, Schema>; securitySchemes: Record<string, Schema> };
 };
@@ -45,22 +46,30 @@ describe('/openapi.json', () => {
       'GET /v1/messages',
       'GET /v1/messages/{id}',
       'GET /v1/numbers/{number}',
+      'GET /v1/providers',
+      'GET /v1/reports/{provider}/{secret}',
+      'GET /v1/usage',
       'GET /v1/verifications/{id}',
       'POST /v1/check',
       'POST /v1/messages',
       'POST /v1/reports/{provider}/{secret}',
+      'POST /v1/routes/explain',
       'POST /v1/verifications',
       'POST /v1/verifications/{id}/check',
       'POST /v1/verifications/{id}/resend',
     ]);
   });
 
-  it('names every operation once, with a summary and a tag', () => {
+  it('names every operation once, with a summary and a tag of the list', () => {
     const ids = operations.map(({ operation }) => operation.operationId);
     expect(ids).not.toContain(undefined);
     expect(new Set(ids).size).toBe(ids.length);
     for (const { operation } of operations)
       expect(operation).toMatchObject({ summary: expect.any(String), tags: [expect.any(String)] });
+    // The page shows the tags in the order of the list, and one that is missing there last.
+    expect(new Set(operations.flatMap(({ operation }) => operation.tags ?? []))).toEqual(
+      new Set(document.tags.map(({ name }) => name)),
+    );
   });
 
   it('has no reference that leads nowhere', () => {
@@ -111,7 +120,8 @@ describe('/openapi.json', () => {
       components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
     });
     const open = operations.filter(({ operation }) => operation.security?.length === 0).map(({ path }) => path);
-    expect(open.sort()).toEqual(['/.well-known/jwks.json', '/healthz', '/readyz', '/v1/reports/{provider}/{secret}']);
+    const reports = '/v1/reports/{provider}/{secret}';
+    expect(open.sort()).toEqual(['/.well-known/jwks.json', '/healthz', '/readyz', reports, reports]);
   });
 
   it('names the server under its public address', async () => {
@@ -149,10 +159,10 @@ describe('answers', () => {
       expect(response, `${method} ${template} ${answer.status}`).toBeDefined();
       seen.add(`${method} ${template} ${key}`);
       const type = answer.headers['content-type']?.split(';')[0];
-      if (answer.status === 204) return expect([answer.text, type]).toEqual(['', undefined]);
       const schema = response?.content?.[type ?? '']?.schema;
       expect(schema, `${method} ${template} ${answer.status} ${type}`).toBeDefined();
-      expect([...Value.Errors(inlined(schema ?? {}), answer.json)], `${method} ${template} ${answer.text}`).toEqual([]);
+      const value = type === 'text/plain' ? answer.text : answer.json;
+      expect([...Value.Errors(inlined(schema ?? {}), value)], `${method} ${template} ${answer.text}`).toEqual([]);
       expect(fieldsBeyond(inlined(schema ?? {}), answer.json), `${method} ${template} ${answer.text}`).toEqual([]);
     };
     const ask = async (method: string, template: string, path: string, status: number, more = {}) => {
@@ -186,8 +196,17 @@ describe('answers', () => {
     await ask('GET', '/v1/messages/{id}', '/v1/messages/x', 404);
     await ask('GET', '/v1/numbers/{number}', `/v1/numbers/${to}`, 200);
     await ask('GET', '/v1/numbers/{number}', '/v1/numbers/garbage', 400);
-    await ask('POST', '/v1/reports/{provider}/{secret}', `/v1/reports/phone/${secret}`, 204, signed);
-    await ask('POST', '/v1/reports/{provider}/{secret}', '/v1/reports/phone/guess', 404, signed);
+    const [reports, itsReports] = ['/v1/reports/{provider}/{secret}', `/v1/reports/phone/${secret}`];
+    await ask('POST', reports, itsReports, 200, signed);
+    await ask('POST', reports, itsReports, 400, { ...signed, headers: {} });
+    await ask('POST', reports, '/v1/reports/phone/guess', 404, signed);
+    await ask('GET', reports, `${itsReports}?challenge=1158201444`, 200, { headers: signed.headers });
+    await ask('GET', reports, `${itsReports}?challenge=1158201444`, 400);
+    await ask('POST', '/v1/routes/explain', '/v1/routes/explain', 200, { body: { to } });
+    await ask('POST', '/v1/routes/explain', '/v1/routes/explain', 400, { body: { to: '12' } });
+    await ask('GET', '/v1/providers', '/v1/providers', 200);
+    await ask('GET', '/v1/usage', '/v1/usage', 200);
+    await ask('GET', '/v1/usage', '/v1/usage?from=yesterday', 400);
     const successes = [...seen].filter((line) => / 2\d\d$/.test(line));
     expect(successes).toHaveLength(operations.length);
   });

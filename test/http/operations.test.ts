@@ -68,7 +68,7 @@ describe('15. a store that cannot be written', () => {
 });
 
 describe('/metrics', () => {
-  it('is text that Prometheus reads, with routes and statuses as its only labels', async () => {
+  it('is text that Prometheus reads, with routes, statuses and providers as its only labels', async () => {
     const server = await open();
     const { id, code } = await server.start(to);
     await server.call('POST', `/v1/verifications/${id}/check`, { body: { code } });
@@ -80,12 +80,12 @@ describe('/metrics', () => {
     expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
     const label = '[a-z_]+="(?:[^"\\\\\\n]|\\\\.)*"';
     const line = new RegExp(
-      `^(?:# (?:HELP|TYPE) [a-z_]+ .*|[a-z_]+(?:\\{${label}(?:,${label})*\\})? -?[0-9.e+Inf-]+)$`,
+      `^(?:|# (?:HELP|TYPE) [a-z_]+ .*|[a-z_]+(?:\\{${label}(?:,${label})*\\})? -?[0-9.e+Inf-]+)$`,
     );
     const lines = text.trimEnd().split('\n');
     expect(lines.filter((one) => !line.test(one))).toEqual([]);
     expect(new Set([...text.matchAll(/([a-z_]+)="/g)].map(([, name]) => name))).toEqual(
-      new Set(['method', 'route', 'status', 'le']),
+      new Set(['method', 'route', 'status', 'le', 'provider', 'country']),
     );
     expect(text).toContain('route="/v1/verifications/:id/check",status="200"');
     expect(text).toContain('route="none",status="404"');

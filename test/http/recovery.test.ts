@@ -3,7 +3,8 @@ import { compose } from '../../src/compose.ts';
 import { resolveConfig } from '../../src/config/load.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 import type { Countersign } from '../../src/service/countersign.ts';
-import { startTwilioSimulator, type TwilioSimulator } from '../../src/simulators/twilio.ts';
+import type { Simulator } from '../../src/simulators/simulator-kit.ts';
+import { twilioSimulator } from '../../src/simulators/twilio.ts';
 import { createPhone, SECRET } from './running-server.ts';
 import { makeDataDir, makeKey, removeDataDir, type ServerProcess, serveInProcess } from './server-process.ts';
 
@@ -12,7 +13,7 @@ const to = '+998901234567';
 const ORPHANED_MS = 15_500;
 
 let dataDir: string;
-let simulator: TwilioSimulator | undefined;
+let simulator: Simulator | undefined;
 let server: ServerProcess | undefined;
 afterEach(async () => {
   await server?.stop('SIGKILL');
@@ -62,24 +63,21 @@ describe('8. stored before sent', () => {
 /** Kills a server, as the kernel would, while its provider is silent. @returns the code that the provider took */
 async function crashWhileSending(): Promise<string> {
   dataDir = await makeDataDir();
-  simulator = await startTwilioSimulator();
+  simulator = await twilioSimulator.start();
   const key = await makeKey(dataDir, SECRET);
   server = await serveInProcess(dataDir, {
     COUNTERSIGN_MODE: 'production',
     COUNTERSIGN_SECRET: SECRET,
     DATA_DIR: dataDir,
-    TWILIO_ACCOUNT_SID: simulator.accountSid,
-    TWILIO_AUTH_TOKEN: simulator.authToken,
-    TWILIO_PHONE_NUMBER: '+15005550006',
-    TWILIO_BASE_URL: simulator.url,
+    ...twilioSimulator.environment(simulator.url),
   });
-  simulator.behave({ kind: 'stall' });
+  simulator.behave('stall');
   const headers = { 'idempotency-key': 'before-the-crash' };
   const lost = server.call('POST', '/v1/verifications', { body: { to }, key, headers }).catch((error: Error) => error);
   await simulator.received(1);
   await server.stop('SIGKILL');
   expect(await lost).toBeInstanceOf(Error);
-  return codeIn(simulator.messages[0]?.body);
+  return codeIn(simulator.messages[0]?.text);
 }
 
 /** The next process on the same directory, some time later: the clock is moved, nobody waits. */

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { accepted } from '../../src/provider-kit/define-provider.ts';
 import { problem, problemOf } from './http-client.ts';
@@ -34,23 +36,23 @@ describe('a delivery report', () => {
   it('moves the message forward, to sent and then to delivered', async () => {
     const { id, providerMessageId } = await sent();
     expect(await stateOf(id)).toBe('queued');
-    expect(await report({ providerMessageId, state: 'sent' })).toMatchObject({ status: 204, text: '' });
+    expect(await report({ providerMessageId, state: 'sent' })).toMatchObject({ status: 200, text: 'OK' });
     expect(await stateOf(id)).toBe('sent');
-    expect((await report({ providerMessageId, state: 'delivered' })).status).toBe(204);
+    expect((await report({ providerMessageId, state: 'delivered' })).status).toBe(200);
     expect(await stateOf(id)).toBe('delivered');
   });
 
   it('moves nothing back, and harms nothing twice', async () => {
     const { id, providerMessageId } = await sent();
     for (const state of ['delivered', 'sent', 'delivered', 'failed', 'queued', 'unknown']) {
-      expect((await report({ providerMessageId, state })).status).toBe(204);
+      expect((await report({ providerMessageId, state })).status).toBe(200);
     }
     expect(await stateOf(id)).toBe('delivered');
   });
 
   it('is kept when it comes before the answer to the send', async () => {
     server.phone.behave(async ({ messageId }) => {
-      expect((await report({ providerMessageId: `early-${messageId}`, state: 'delivered' })).status).toBe(204);
+      expect((await report({ providerMessageId: `early-${messageId}`, state: 'delivered' })).status).toBe(200);
       return accepted(`early-${messageId}`);
     });
     const { id } = await sent();
@@ -67,7 +69,7 @@ describe('a delivery report', () => {
         'x-forwarded-for': '203.0.113.7',
         host: 'verify.example',
       };
-      expect((await report(body, undefined, headers)).status, type).toBe(204);
+      expect((await report(body, undefined, headers)).status, type).toBe(200);
     }
     expect(await stateOf(id)).toBe('delivered');
   });
@@ -116,15 +118,55 @@ describe('a delivery report', () => {
     expect(problemOf(await report('{"providerMessageId":'))).toEqual(problem(400, 'report-refused'));
     expect(problemOf(await report(''))).toEqual(problem(400, 'report-refused'));
     expect(problemOf(await report(Buffer.alloc(100, 0xff)))).toEqual(problem(400, 'report-refused'));
-    const large = { providerMessageId, state: 'delivered', padding: 'x'.repeat(17_000) };
+    const large = { providerMessageId, state: 'delivered', padding: 'x'.repeat(1024 * 1024) };
     expect(problemOf(await report(large))).toEqual(problem(413, 'body-too-large'));
     expect(await stateOf(id)).toBe('queued');
   });
 
   it('of a message that nobody knows is taken, and changes nothing', async () => {
     const { id } = await sent();
-    expect((await report({ providerMessageId: 'phone-of-nobody', state: 'delivered' })).status).toBe(204);
+    expect((await report({ providerMessageId: 'phone-of-nobody', state: 'delivered' })).status).toBe(200);
     expect(await stateOf(id)).toBe('queued');
+  });
+
+  it('may be many at once, far above what other requests may have', async () => {
+    const { id, providerMessageId } = await sent();
+    const others = Array.from({ length: 100 }, (_, index) => ({
+      providerMessageId: `phone-of-nobody-${index}`,
+      state: 'delivered',
+      padding: 'x'.repeat(500),
+    }));
+    const answer = await report([...others, { providerMessageId, state: 'delivered' }]);
+    expect(answer).toMatchObject({ status: 200, text: 'OK' });
+    expect(await stateOf(id)).toBe('delivered');
+  });
+
+  it('is not even read without the right secret', async () => {
+    const { host, hostname, port } = new URL(server.origin);
+    const socket = connect(Number(port), hostname);
+    // Of the body nothing ever comes: whoever waited for it would not answer.
+    socket.write(`POST /v1/reports/phone/guess HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 1000000\r\n\r\n`);
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    socket.destroy();
+    expect(answer.toString()).toMatch(/^HTTP\/1\.1 404 /);
+  });
+
+  it('may come in the query of a GET, where a provider does it so, under the same rules', async () => {
+    const { id, providerMessageId } = await sent();
+    const query = `?report=${encodeURIComponent(JSON.stringify({ providerMessageId, state: 'delivered' }))}`;
+    const get = (path: string, headers: Record<string, string> = { 'x-signature': 'good' }) =>
+      server.call('GET', path, { headers });
+    expect(problemOf(await get(`/v1/reports/phone/guess${query}`))).toEqual(problem(404, 'not-found'));
+    expect(problemOf(await get(`/v1/reports/phone/${secret}${query}`, {}))).toEqual(problem(400, 'report-refused'));
+    expect(problemOf(await get(`/v1/reports/phone/${secret}`))).toEqual(problem(400, 'report-refused'));
+    expect(await stateOf(id)).toBe('queued');
+    expect(await get(`/v1/reports/phone/${secret}${query}`)).toMatchObject({ status: 200, text: 'OK' });
+    expect(await stateOf(id)).toBe('delivered');
+  });
+
+  it.each(['PUT', 'PATCH', 'DELETE', 'HEAD'])('is not taken by %s', async (method) => {
+    const answer = await server.call(method, `/v1/reports/phone/${secret}`, { headers: { 'x-signature': 'good' } });
+    expect(answer.status).toBe(404);
   });
 
   it('approves nobody, whatever it says', async () => {
@@ -159,5 +201,26 @@ describe('a delivery report', () => {
     const log = server.logged.join('\n');
     expect(log).not.toContain(secret);
     expect(log).not.toContain(to);
+  });
+});
+
+describe('a handshake', () => {
+  const ask = (path: string, headers: Record<string, string> = { 'x-signature': 'good' }) =>
+    server.call('GET', path, { headers });
+
+  it('is answered with its own text, as text', async () => {
+    const answer = await ask(`/v1/reports/phone/${secret}?challenge=1158201444`);
+    expect(answer).toMatchObject({ status: 200, text: '1158201444' });
+    expect(answer.headers['content-type']).toMatch(/^text\/plain/);
+  });
+
+  it('is no page, whatever somebody asks to have written back', async () => {
+    const answer = await ask(`/v1/reports/phone/${secret}?challenge=${encodeURIComponent('<script>1</script>')}`);
+    expect(answer.headers['content-type']).toMatch(/^text\/plain/);
+  });
+
+  it('is answered to nobody without the secret, and without the signature', async () => {
+    expect(problemOf(await ask('/v1/reports/phone/guess?challenge=1'))).toEqual(problem(404, 'not-found'));
+    expect(problemOf(await ask(`/v1/reports/phone/${secret}?challenge=1`, {}))).toEqual(problem(400, 'report-refused'));
   });
 });

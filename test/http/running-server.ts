@@ -40,10 +40,14 @@ export function createPhone(id = 'phone'): Phone {
         sent.push(message);
         return (await behaviours.shift()?.(message)) ?? accepted(`${id}-${message.messageId}`);
       },
-      parseReport: ({ headers, rawBody }: ReportRequest) => {
+      parseReport: ({ method, url, headers, rawBody }: ReportRequest) => {
         if (headers['x-signature'] !== 'good') return { kind: 'refused', why: 'forged' };
+        const query = new URL(url).searchParams;
+        const challenge = query.get('challenge');
+        if (method === 'GET' && challenge !== null) return { kind: 'handshake', answer: challenge };
+        const text = method === 'GET' ? (query.get('report') ?? '') : Buffer.from(rawBody).toString();
         try {
-          return { kind: 'reports', reports: [JSON.parse(Buffer.from(rawBody).toString())] };
+          return { kind: 'reports', reports: [JSON.parse(text)].flat() };
         } catch {
           return { kind: 'refused', why: 'malformed' };
         }

@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { problem, problemOf } from './http-client.ts';
-import { type RunningServer, startServer, wrong } from './running-server.ts';
+import { type RunningServer, startServer, wideLimits, wrong } from './running-server.ts';
 
 let server: RunningServer;
 beforeAll(async () => {
@@ -20,8 +20,8 @@ describe('a verification from start to token', () => {
     ['+12125551234', undefined, '+12125551234', 'US', 'en'],
     ['8 (912) 345-67-89', 'ru', '+79123456789', 'RU', 'ru'],
     ['07400 123456', 'GB', '+447400123456', 'GB', 'en'],
-    ['06 12 34 56 78', 'FR', '+33612345678', 'FR', 'en'],
-    ['0049 1512 3456789', undefined, '+4915123456789', 'DE', 'en'],
+    ['06 12 34 56 78', 'FR', '+33612345678', 'FR', 'fr'],
+    ['0049 1512 3456789', undefined, '+4915123456789', 'DE', 'de'],
     ['٠٥٠١٢٣٤٥٦٨', 'SA', '+966501234568', 'SA', 'ar'],
   ])('approves %s (%s)', async (to, country, number, itsCountry, locale) => {
     const started = await server.call('POST', '/v1/verifications', {
@@ -138,6 +138,68 @@ describe('resend, look-up and cancel', () => {
       expect(answer.status).toBe(200);
       expect(answer.text).not.toContain(code);
     }
+  });
+});
+
+describe('texts that phones fill in by themselves', () => {
+  const hash = 'FA+9qCX9VSu';
+  let fills: RunningServer;
+  beforeAll(async () => {
+    const autofill = { domain: 'acme.example', appHashes: [hash] };
+    fills = await startServer({
+      file: { providers: {}, apps: { default: { limits: wideLimits, autofill }, plain: { limits: wideLimits } } },
+    });
+  });
+  afterAll(() => fills.close());
+
+  const to = '+998901110050';
+  const textAfter = async (body: object, path = '/v1/verifications', key?: string) => {
+    const { status, text } = await fills.call('POST', path, { body, ...(key === undefined ? {} : { key }) });
+    expect([200, 201], text).toContain(status);
+    // The newest stands first.
+    return fills.composed.inbox?.list()[0]?.text ?? '';
+  };
+
+  it.each([
+    ['a page', { platform: 'web' }, (code: string) => `\n@acme.example #${code}`],
+    ['iOS', { platform: 'ios' }, (code: string) => `\n@acme.example #${code}`],
+    ['Android', { platform: 'android' }, () => `\n${hash}`],
+    ['an Android app that names its hash', { app_hash: hash }, () => `\n${hash}`],
+    ['nobody in particular', {}, () => ' 10 daqiqa amal qiladi.'],
+    ['a call', { platform: 'web', channel: 'voice' }, () => ' 10 daqiqa amal qiladi.'],
+  ])('end as %s wants it', async (_name, more, ending) => {
+    const text = await textAfter({ to, ...more });
+    const [code = 'none'] = /(?<!\d)\d{6}(?!\d)/.exec(text) ?? [];
+    expect(text.endsWith(ending(code)), text).toBe(true);
+    expect(text).toContain(`tasdiqlash kodi ${code}.`);
+  });
+
+  it('end the same in a resend, or as the resend says', async () => {
+    const started = await fills.call('POST', '/v1/verifications', { body: { to: '+998901110051', platform: 'web' } });
+    const path = `/v1/verifications/${started.json['id']}/resend`;
+    fills.clock.now += 60_000;
+    expect(await textAfter({}, path)).toContain('\n@acme.example #');
+    fills.clock.now += 60_000;
+    expect(await textAfter({ platform: 'android' }, path)).toMatch(/\nFA\+9qCX9VSu$/);
+  });
+
+  it('end with nothing where the app has no such setting', async () => {
+    const key = await fills.keyOf('plain');
+    for (const platform of ['web', 'ios', 'android'])
+      expect(await textAfter({ to, platform }, '/v1/verifications', key)).not.toContain('\n');
+  });
+
+  it.each([
+    ['a hash that is not configured', { app_hash: 'AAAAAAAAAAA' }, 'app_hash'],
+    ['a platform that does not exist', { platform: 'windows' }, 'platform'],
+    ['an address that is none', { email: 'nobody' }, 'email'],
+    ['two addresses', { email: 'a@acme.example,b@acme.example' }, 'email'],
+    ['a header', { email: 'a@acme.example\r\nBcc: b@acme.example' }, 'email'],
+  ])('are not sent for %s', async (_name, more, field) => {
+    const sentBefore = fills.composed.inbox?.list().length;
+    const answer = await fills.call('POST', '/v1/verifications', { body: { to, ...more } });
+    expect(problemOf(answer)).toEqual(problem(400, 'request-invalid', field));
+    expect(fills.composed.inbox?.list().length).toBe(sentBefore);
   });
 });
 

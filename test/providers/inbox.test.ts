@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PhoneNumber } from '../../src/domain/phone-number.ts';
 import { channels } from '../../src/domain/provider.ts';
+import { createHttpClient } from '../../src/provider-kit/http-client.ts';
 import { createInbox, type InboxEvent, inboxProvider, matchesNumber } from '../../src/providers/inbox.ts';
 import { matchesNumber as matchesNumberInPage } from '../../web/src/inbox/number-filter.ts';
 
@@ -60,8 +61,9 @@ describe('inbox', () => {
   it('is one provider for all channels, the same that the page reads', async () => {
     const inbox = createInbox({ now: () => T0 });
     const definition = inboxProvider(inbox);
+    const http = createHttpClient(() => T0);
     expect(definition.channels).toEqual(channels);
-    expect(await definition.create({}, { now: () => T0 })).toBe(inbox);
+    expect(await definition.create({}, { now: () => T0, http })).toBe(inbox);
   });
 });
 
@@ -92,5 +94,5 @@ describe.each([
 
 function message(text: string) {
   const to = '+12125550123' as PhoneNumber;
-  return { messageId: 'msg_1', to, channel: 'sms', locale: 'en', text, validitySeconds: 300 } as const;
+  return { messageId: 'msg_1', to, channel: 'sms', brand: 'Acme', locale: 'en', text, validitySeconds: 300 } as const;
 }

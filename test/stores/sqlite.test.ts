@@ -9,10 +9,12 @@ import type { Bucket, Store } from '../../src/domain/store.ts';
 import type { Verification } from '../../src/domain/verification.ts';
 import { openSqliteStore } from '../../src/stores/sqlite/sqlite-store.ts';
 import {
+  budgetTake,
   checkById,
   checkBySlot,
   DAY,
   dispatchOf,
+  dispatchStep,
   HOUR,
   MINUTE,
   perNumber,
@@ -106,7 +108,7 @@ describe('a SQLite store', () => {
 
   /** Nothing that was acknowledged is missing, and nothing that was counted can be had again. */
   async function expectKept(store: Store, acknowledged: readonly Acknowledged[]): Promise<void> {
-    const orphans = await store.claimOrphans(T0 + MINUTE, T0 + HOUR, 1_000_000);
+    const orphans = await store.claimDue(T0 + MINUTE, T0 + HOUR, 1_000_000);
     const orphanIds = new Set(orphans.map(({ message }) => message.id));
     for (const { id, message, number, wrong } of acknowledged) {
       const verification = await store.getVerification('taxi', id);
@@ -299,14 +301,9 @@ describe('a SQLite store', () => {
           buckets,
           idempotency: { key: `k${index}`, fingerprint: '', expiresAt: T0 + index },
         });
-        await store.start(step);
-        await store.recordDispatch({
-          now: T0,
-          messageId: step.message.id,
-          dispatches: [dispatchOf()],
-          state: 'queued',
-          answer: undefined,
-        });
+        await store.start({ ...step, budget: budgetTake(1, 1000) });
+        const dispatches = [dispatchOf({ provider: `p${index}` })];
+        await store.recordDispatch(dispatchStep(step.message, { dispatches }));
         await checkBySlot(store, wrongDigest, T0, { number: phone(index), lane: 'trusted' });
         await store.recordReport('acme', { providerMessageId: `early ${index}`, state: 'sent' }, T0);
       }),
@@ -318,10 +315,31 @@ describe('a SQLite store', () => {
     for (let round = 0; round < 10; round += 1) await store.sweep(late, late - 30 * DAY);
     const database = new DatabaseSync(file);
     const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
-    const rows = tables.map(({ name }) => [name, database.prepare(`SELECT count(*) AS n FROM ${name}`).get()?.['n']]);
+    expect(tables.length).toBeGreaterThanOrEqual(12);
+    const rowsLeft = () =>
+      tables
+        .map(({ name }) => [name, database.prepare(`SELECT count(*) AS n FROM ${name}`).get()?.['n']])
+        .filter(([, count]) => count !== 0);
+    // Sums name nobody, and are compared with those of the year before.
+    expect(rowsLeft()).toEqual([['usage', 700]]);
+    await store.sweep(T0 + 400 * DAY, late);
+    expect(rowsLeft()).toEqual([['usage', 700]]);
+    // A day's sums went all at once, however many there were.
+    const usageSweep = await store.sweep(T0 + 401 * DAY, late);
+    expect(usageSweep.deleted).toBe(500);
+    await store.sweep(T0 + 401 * DAY, late);
+    expect(rowsLeft()).toEqual([]);
     database.close();
-    expect(rows.length).toBeGreaterThanOrEqual(10);
-    expect(rows.filter(([, count]) => count !== 0)).toEqual([]);
+  });
+
+  it('keeps a budget for as long as the day lasts, and for some days after', async () => {
+    const store = open();
+    await store.takeBudget('taxi', budgetTake(70, 100));
+    for (const now of [T0, T0 + DAY, T0 + 8 * DAY]) {
+      await store.sweep(now, now - 30 * DAY);
+      expect(await store.takeBudget('taxi', budgetTake(31, 100))).toEqual({ kind: 'over-budget' });
+    }
+    expect(await store.sweep(T0 + 9 * DAY, T0)).toEqual({ deleted: 1 });
   });
 
   it('does not let a number’s row grow with the purposes that an app makes up', async () => {

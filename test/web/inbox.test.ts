@@ -393,6 +393,7 @@ describe.skipIf(executablePath === null)('the inbox page', () => {
         messageId: `msg_${sent}`,
         to: to as PhoneNumber,
         channel: 'sms',
+        brand: 'Acme',
         locale: 'en',
         text: '',
         validitySeconds: 300,

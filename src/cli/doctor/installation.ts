@@ -13,6 +13,7 @@ export type StoreReport = {
   readonly findings: readonly Finding[];
   /** undefined when there is no store yet, or none that can be opened */
   readonly jwks: Awaited<ReturnType<Composed['countersign']['tokens']['jwks']>> | undefined;
+  readonly reportSecretOf?: Composed['reportSecretOf'];
 };
 
 /**
@@ -39,7 +40,7 @@ export async function examineStore(config: Config): Promise<StoreReport> {
   try {
     await countersign.ready();
     const jwks = await countersign.tokens.jwks();
-    return { findings: [roomFinding(file)], jwks };
+    return { findings: [roomFinding(file)], jwks, reportSecretOf: composed.reportSecretOf };
   } catch (error) {
     return { findings: [storeFault(error)], jwks: undefined };
   } finally {

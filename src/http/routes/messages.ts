@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { Static } from 'typebox';
+import { costOf } from '../../domain/usage.ts';
 import type { Countersign } from '../../service/countersign.ts';
 import type { MessageView } from '../../service/send-message.ts';
+import { toAmount } from '../amount.ts';
 import { problemResponses, sendProblem } from '../problem.ts';
 import {
   IdempotencyHeaders,
@@ -99,13 +101,19 @@ export function toBody({ verificationId, createdAt, dispatches, ...same }: Messa
     ...same,
     verification_id: verificationId,
     created_at: new Date(createdAt).toISOString(),
-    dispatches: dispatches.map(({ provider, state, providerMessageId, reason, errorCode, at }) => ({
-      provider,
-      status: state,
-      provider_message_id: providerMessageId,
-      reason,
-      error_code: errorCode,
-      at: new Date(at).toISOString(),
-    })),
+    dispatches: dispatches.map((dispatch) => {
+      const cost = costOf(dispatch);
+      return {
+        provider: dispatch.provider,
+        channel: dispatch.channel,
+        status: dispatch.state,
+        provider_message_id: dispatch.providerMessageId,
+        reason: dispatch.reason,
+        error_code: dispatch.errorCode,
+        cost: cost === undefined ? undefined : toAmount(cost),
+        cost_basis: cost === undefined ? undefined : dispatch.reportedCost === undefined ? 'estimated' : 'reported',
+        at: new Date(dispatch.at).toISOString(),
+      };
+    }),
   } as Static<typeof MessageBody>;
 }

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import { refuse } from '../../domain/problem.ts';
 import type { Countersign } from '../../service/countersign.ts';
+import type { AutofillRequest } from '../../service/request.ts';
 import type { SendAnswer } from '../../service/send-code.ts';
 import type { VerificationView } from '../../service/views.ts';
 import { problemResponses, sendProblem } from '../problem.ts';
@@ -35,7 +36,8 @@ export function verificationRoutes({ verifications }: Countersign): FastifyPlugi
         },
       },
       async (request, reply) => {
-        const { to, country, channel, locale, purpose, subject, client_ip, approval_token, metadata } = request.body;
+        const { to, country, channel, email, locale, purpose, subject, client_ip, approval_token, metadata } =
+          request.body;
         const idempotencyKey = readIdempotencyKey(request);
         if (idempotencyKey === null) return refuseKey(reply);
         const answer = await verifications.start({
@@ -43,6 +45,8 @@ export function verificationRoutes({ verifications }: Countersign): FastifyPlugi
           to,
           ...(country === undefined ? {} : { country: country.toUpperCase() }),
           ...(channel === undefined ? {} : { channel }),
+          ...(email === undefined ? {} : { email }),
+          ...autofillOf(request.body),
           ...(locale === undefined ? {} : { locale }),
           ...(purpose === undefined ? {} : { purpose }),
           ...(subject === undefined ? {} : { subject }),
@@ -136,6 +140,7 @@ export function verificationRoutes({ verifications }: Countersign): FastifyPlugi
           app: request.app,
           id: request.params.id,
           ...(channel === undefined ? {} : { channel }),
+          ...autofillOf(request.body),
           ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
           ...clientIpOf(request, client_ip),
         });
@@ -224,4 +229,17 @@ export function refuseKey(reply: FastifyReply): FastifyReply {
       field: 'Idempotency-Key',
     }),
   );
+}
+
+function autofillOf({
+  platform,
+  app_hash,
+}: {
+  platform?: 'web' | 'ios' | 'android';
+  app_hash?: string;
+}): AutofillRequest {
+  return {
+    ...(platform === undefined ? {} : { platform }),
+    ...(app_hash === undefined ? {} : { appHash: app_hash }),
+  };
 }

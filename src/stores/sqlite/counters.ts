@@ -2,8 +2,9 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Guesses, type GuessLane, noGuesses } from '../../domain/guess-budget.ts';
 import type { PhoneNumber } from '../../domain/phone-number.ts';
 import { type EventLog, type LimitRule, takeFrom } from '../../domain/rate-limit.ts';
-import type { Bucket, BucketScope } from '../../domain/store.ts';
-import { text } from './rows.ts';
+import type { Bucket, BucketScope, BudgetTake, BudgetTaken } from '../../domain/store.ts';
+import { addUsage, type UsageChange, type UsageCounts } from '../../domain/usage.ts';
+import { integer, placeholders, type Row, text } from './rows.ts';
 
 /** What is kept of one number of one app. */
 export type NumberRow = {
@@ -31,7 +32,34 @@ export class Counters {
    */
   readonly #buckets = new Map<string, { log: EventLog; idleAt: number; changed: boolean }>();
 
+  /** What this transaction's steps add to the usage, by key: one row for most of a group. */
+  readonly #usage = new Map<string, UsageChange>();
+  /** What apps have spent, as far as this transaction has read it: `day app` → micros. */
+  readonly #spent = new Map<string, number>();
+  readonly #addUsage: StatementSync;
+  readonly #selectUsage: StatementSync;
+  readonly #selectSpent: StatementSync;
+  readonly #putSpent: StatementSync;
+
   constructor(database: DatabaseSync) {
+    this.#addUsage = database.prepare(
+      `INSERT INTO usage (day, app, provider, country, currency, ${usageColumns}) VALUES (?, ?, ?, ?, ?, ${placeholders(usageColumns)})
+       ON CONFLICT DO UPDATE SET ${usageColumns
+         .split(', ')
+         .map((column) => `${column} = ${column} + excluded.${column}`)
+         .join(', ')}`,
+    );
+    this.#selectUsage = database.prepare(
+      `SELECT day, app, provider, country, currency, ${usageColumns} FROM usage
+       WHERE day BETWEEN ?1 AND ?2 AND (?3 IS NULL OR app = ?3)
+         AND (${usageColumns
+           .split(', ')
+           .map((column) => `${column} <> 0`)
+           .join(' OR ')})
+       ORDER BY day, app, provider, country, currency`,
+    );
+    this.#selectSpent = database.prepare('SELECT spent_micros FROM budget WHERE day = ? AND app = ?');
+    this.#putSpent = database.prepare('INSERT OR REPLACE INTO budget (day, app, spent_micros) VALUES (?, ?, ?)');
     this.#selectNumber = database.prepare('SELECT starts, guesses, live FROM number WHERE app = ? AND number = ?');
     this.#putNumber = database.prepare(
       'INSERT OR REPLACE INTO number (app, number, starts, guesses, live) VALUES (?, ?, ?, ?, ?)',
@@ -99,11 +127,48 @@ export class Counters {
     for (const [key, { log, idleAt, changed }] of this.#buckets) {
       if (changed) this.#putBucket.run(key, JSON.stringify(log), idleAt);
     }
+    for (const { key, counts } of this.#usage.values()) {
+      this.#addUsage.run(key.day, key.app, key.provider, key.country, key.currency, ...usageParameters(counts));
+    }
+    for (const [key, micros] of this.#spent) this.#putSpent.run(key.slice(0, 10), key.slice(11), micros);
   }
 
   /** To be called after the transaction, committed or not: the next one reads what the database says. */
   forget(): void {
     this.#buckets.clear();
+    this.#usage.clear();
+    this.#spent.clear();
+  }
+
+  /** Takes the whole amount or nothing; nothing is kept before `addSpent` is called. */
+  budgetAfter(app: string, take: BudgetTake): BudgetTaken | 'over-budget' {
+    const beforeMicros = this.#readSpent(app, take.day);
+    const afterMicros = beforeMicros + take.micros;
+    return afterMicros > take.maxMicros ? 'over-budget' : { beforeMicros, afterMicros };
+  }
+
+  addSpent(app: string, day: string, micros: number): void {
+    this.#spent.set(`${day} ${app}`, this.#readSpent(app, day) + micros);
+  }
+
+  addUsage(changes: readonly UsageChange[]): void {
+    for (const { key, counts } of changes) {
+      const name = `${key.day} ${key.app} ${key.provider} ${key.country} ${key.currency}`;
+      const known = this.#usage.get(name);
+      this.#usage.set(name, known === undefined ? { key, counts } : { key, counts: addUsage(known.counts, counts) });
+    }
+  }
+
+  readUsage(app: string | undefined, from: string, to: string): UsageChange[] {
+    return this.#selectUsage.all(from, to, app ?? null).map(toUsage);
+  }
+
+  #readSpent(app: string, day: string): number {
+    const key = `${day} ${app}`;
+    const known = this.#spent.get(key);
+    if (known !== undefined) return known;
+    const row = this.#selectSpent.get(day, app);
+    return row === undefined ? 0 : integer(row['spent_micros']);
   }
 
   #readBucket(key: string): { log: EventLog } {
@@ -118,6 +183,43 @@ export class Counters {
     this.#buckets.set(key, read);
     return read;
   }
+}
+
+const usageColumns = 'sent, codes, delivered, failed, approved, cost_micros, code_cost_micros, approved_cost_micros';
+
+function usageParameters(counts: UsageCounts) {
+  return [
+    counts.sent,
+    counts.codes,
+    counts.delivered,
+    counts.failed,
+    counts.approved,
+    counts.costMicros,
+    counts.codeCostMicros,
+    counts.approvedCostMicros,
+  ] as const;
+}
+
+function toUsage(row: Row): UsageChange {
+  return {
+    key: {
+      day: text(row['day']),
+      app: text(row['app']),
+      provider: text(row['provider']),
+      country: text(row['country']),
+      currency: text(row['currency']),
+    },
+    counts: {
+      sent: integer(row['sent']),
+      codes: integer(row['codes']),
+      delivered: integer(row['delivered']),
+      failed: integer(row['failed']),
+      approved: integer(row['approved']),
+      costMicros: integer(row['cost_micros']),
+      codeCostMicros: integer(row['code_cost_micros']),
+      approvedCostMicros: integer(row['approved_cost_micros']),
+    },
+  };
 }
 
 export function guessesOf(row: NumberRow, lane: GuessLane): Guesses {

@@ -1,11 +1,22 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { type Dispatch, isForward, type Message } from '../../domain/message.ts';
+import { type Dispatch, dueAfter, joinReports, type Message, reportedDispatch } from '../../domain/message.ts';
 import type { PhoneNumber } from '../../domain/phone-number.ts';
-import type { DeliveryReport, DeliveryState } from '../../domain/provider.ts';
-import type { DispatchStep, Idempotency, MessageStep, SendRefusal, Store } from '../../domain/store.ts';
+import type { Money } from '../../domain/price.ts';
+import type { DeliveryReport, DeliveryState, FailureReason } from '../../domain/provider.ts';
+import type { DispatchStep, Idempotency, MessageStep, ReportOutcome, SendRefusal, Store } from '../../domain/store.ts';
+import { usageOfDispatch, usageOfLateCost } from '../../domain/usage.ts';
 import type { Verification } from '../../domain/verification.ts';
 import type { Counters } from './counters.ts';
-import { dispatchesToText, integer, messageColumns, messageParameters, placeholders, text, toMessage } from './rows.ts';
+import {
+  dispatchesToText,
+  integer,
+  messageColumns,
+  messageParameters,
+  placeholders,
+  type Row,
+  text,
+  toMessage,
+} from './rows.ts';
 
 /** Messages, their dispatches, and the idempotency keys of the requests that made them. Writes run inside a transaction. */
 export class MessageSteps {
@@ -18,6 +29,7 @@ export class MessageSteps {
   readonly #putProviderMessage: StatementSync;
   readonly #findMessage: StatementSync;
   readonly #update: StatementSync;
+  readonly #selectApproval: StatementSync;
   readonly #selectEarlyReport: StatementSync;
   readonly #putEarlyReport: StatementSync;
   readonly #takeEarlyReport: StatementSync;
@@ -34,13 +46,13 @@ export class MessageSteps {
        WHERE app = ?1 AND id < ?2 AND (?3 IS NULL OR number = ?3) ORDER BY id DESC LIMIT ?4`,
     );
     this.#settle = database.prepare(
-      `UPDATE message SET state = ?1, orphaned_at = NULL,
+      `UPDATE message SET state = coalesce(?1, state), due_at = ?4, leased_until = NULL,
          dispatches = CASE WHEN dispatches = '' OR ?2 = '' THEN dispatches || ?2 ELSE dispatches || ',' || ?2 END
        WHERE id = ?3`,
     );
     this.#claim = database.prepare(
-      `UPDATE message SET orphaned_at = ?2
-       WHERE id IN (SELECT id FROM message WHERE orphaned_at <= ?1 ORDER BY orphaned_at LIMIT ?3)
+      `UPDATE message SET due_at = ?2, leased_until = ?2
+       WHERE id IN (SELECT id FROM message WHERE due_at <= ?1 ORDER BY due_at LIMIT ?3)
        RETURNING ${messageColumns}`,
     );
     this.#putProviderMessage = database.prepare(
@@ -50,16 +62,19 @@ export class MessageSteps {
       `SELECT m.* FROM provider_message p JOIN message m ON m.id = p.message_id
        WHERE p.provider = ? AND p.provider_message_id = ?`,
     );
-    this.#update = database.prepare('UPDATE message SET state = ?, dispatches = ? WHERE id = ?');
+    this.#update = database.prepare('UPDATE message SET state = ?, dispatches = ?, due_at = ? WHERE id = ?');
+    this.#selectApproval = database.prepare(
+      "SELECT 1 FROM verification WHERE id = ? AND state = 'approved' AND last_message_id = ?",
+    );
     this.#selectEarlyReport = database.prepare(
-      'SELECT state FROM early_report WHERE provider = ? AND provider_message_id = ?',
+      'SELECT * FROM early_report WHERE provider = ? AND provider_message_id = ?',
     );
     this.#putEarlyReport = database.prepare(
-      `INSERT OR REPLACE INTO early_report (provider, provider_message_id, state, reason, error_code, at)
-       VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO early_report (provider, provider_message_id, state, reason, error_code, cost, opt_out, at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#takeEarlyReport = database.prepare(
-      'DELETE FROM early_report WHERE provider = ? AND provider_message_id = ? RETURNING state, reason, error_code',
+      'DELETE FROM early_report WHERE provider = ? AND provider_message_id = ? RETURNING *',
     );
     this.#selectKey = database.prepare(
       'SELECT fingerprint, answer, expires_at FROM idempotency WHERE app = ? AND key = ?',
@@ -95,7 +110,7 @@ export class MessageSteps {
   }
 
   /** Keeps the message of a verification that was started, repeated or sent again. */
-  addFor(verification: Verification, message: Message, orphanedAt: number): void {
+  addFor(verification: Verification, message: Message, dueAt: number): void {
     this.#insert.run(
       ...messageParameters(
         {
@@ -104,7 +119,7 @@ export class MessageSteps {
           codeNumber: verification.codeNumber,
           validUntil: verification.expiresAt,
         },
-        orphanedAt,
+        dueAt,
       ),
     );
   }
@@ -115,48 +130,70 @@ export class MessageSteps {
     if (repeated !== undefined) return repeated;
     const taken = this.#counters.take(app, step.buckets, undefined, step.now);
     if (taken.kind === 'limited') return taken;
+    const budget = step.budget === undefined ? undefined : this.#counters.budgetAfter(app, step.budget);
+    if (budget === 'over-budget') return { kind: 'over-budget' };
     taken.save();
+    if (step.budget !== undefined) this.#counters.addSpent(app, step.budget.day, step.budget.micros);
     this.#insert.run(...messageParameters(step.message, step.orphanedAt));
     this.keepKey(app, step.idempotency);
-    return { kind: 'added' };
+    return { kind: 'added', ...(budget === undefined ? {} : { budget }) };
   }
 
   recordDispatch(step: DispatchStep): void {
-    const dispatches =
-      step.noReports === true ? step.dispatches : step.dispatches.map((each) => this.#withEarlyReport(each));
+    const { message } = step;
+    const early = step.noReports === true ? [] : step.dispatches.map((each) => this.#takeEarlyReportOf(each));
+    const dispatches = step.dispatches.map((each, index) => reportedDispatch(each, early[index]));
     const last = dispatches.at(-1);
     // The message's state is its last dispatch's.
-    const state = last !== undefined && last !== step.dispatches.at(-1) ? last.state : step.state;
-    this.#settle.run(state, dispatchesToText(dispatches), step.messageId);
+    const isSettled = last !== undefined && last !== step.dispatches.at(-1);
+    const state = isSettled ? last.state : step.state;
+    const dueAt = isSettled ? dueAfter(message, last, early.at(-1), step.now, step.dueAt) : step.dueAt;
+    this.#settle.run(state ?? null, dispatchesToText(dispatches), message.id, dueAt ?? null);
     if (step.noReports !== true) {
       for (const { provider, providerMessageId } of dispatches) {
-        if (providerMessageId !== undefined) this.#putProviderMessage.run(provider, providerMessageId, step.messageId);
+        if (providerMessageId !== undefined) this.#putProviderMessage.run(provider, providerMessageId, message.id);
       }
     }
+    for (const dispatch of dispatches) this.#counters.addUsage(usageOfDispatch(message, undefined, dispatch));
+    if (step.spent !== undefined) this.#counters.addSpent(message.app, step.spent.day, step.spent.micros);
     if (step.answer !== undefined) this.#setAnswer.run(step.answer.text, step.answer.app, step.answer.key);
   }
 
-  recordReport(provider: string, report: DeliveryReport, now: number): boolean {
+  recordReport(provider: string, report: DeliveryReport, now: number): ReportOutcome {
     const row = this.#findMessage.get(provider, report.providerMessageId);
     if (row === undefined) {
       this.#keepEarlyReport(provider, report, now);
-      return false;
+      return { changed: false, due: false };
     }
-    const { id, state, dispatches } = toMessage(row);
+    const message = toMessage(row);
+    const { dispatches } = message;
     const index = dispatches.findIndex(
       (each) => each.provider === provider && each.providerMessageId === report.providerMessageId,
     );
     const dispatch = dispatches[index];
-    if (dispatch === undefined || !isForward(dispatch.state, report.state)) return false;
-    const reported: Dispatch = {
-      ...dispatch,
-      state: report.state,
-      reason: report.reason ?? dispatch.reason,
-      errorCode: report.code ?? dispatch.errorCode,
-    };
+    if (dispatch === undefined) return { changed: false, due: false };
+    const reported = reportedDispatch(dispatch, report);
+    if (reported === dispatch) return { changed: false, due: false };
     const isLast = index === dispatches.length - 1;
-    this.#update.run(isLast ? report.state : state, dispatchesToText(dispatches.with(index, reported)), id);
-    return true;
+    const state = isLast ? reported.state : message.state;
+    const dueBefore = row['due_at'] === null ? undefined : integer(row['due_at']);
+    const hasMoved = isLast && reported.state !== dispatch.state;
+    const wanted = hasMoved ? dueAfter(message, reported, report, now, dueBefore) : dueBefore;
+    // Whoever has taken the message up is sending it by another way already.
+    const dueAt = wanted === now ? Math.max(now, Number(row['leased_until'] ?? now)) : wanted;
+    const changed = dispatches.with(index, reported);
+    this.#update.run(state, dispatchesToText(changed), dueAt ?? null, message.id);
+    this.#counters.addUsage(usageOfDispatch(message, dispatch, reported));
+    if (reported.reportedCost !== dispatch.reportedCost && this.#isApproved(message)) {
+      this.#counters.addUsage(usageOfLateCost(message, dispatches, changed));
+    }
+    return { changed: true, due: hasMoved && dueAt === now };
+  }
+
+  /** The dispatches of a message, for what an approval counts. */
+  dispatchesOf(id: string): readonly Dispatch[] {
+    const row = this.#select.get(id);
+    return row === undefined ? [] : toMessage(row).dispatches;
   }
 
   get(app: string, id: string): Message | undefined {
@@ -170,29 +207,47 @@ export class MessageSteps {
     return rows.map(toMessage);
   }
 
-  claimOrphans(now: number, orphanedAt: number, limit: number): readonly Message[] {
-    const rows = this.#claim.all(now, orphanedAt, limit);
+  claimDue(now: number, leaseUntil: number, limit: number): readonly Message[] {
+    const rows = this.#claim.all(now, leaseUntil, limit);
     return rows.map(toMessage);
   }
 
-  #keepEarlyReport(provider: string, { providerMessageId, state, reason, code }: DeliveryReport, now: number): void {
-    // Early ones come out of order as well: of several the furthest is kept.
-    const known = this.#selectEarlyReport.get(provider, providerMessageId);
-    if (known !== undefined && !isForward(text(known['state']) as DeliveryState, state)) return;
-    this.#putEarlyReport.run(provider, providerMessageId, state, reason ?? null, code ?? null, now);
+  /** Has the verification been approved whose code it carried last? */
+  #isApproved({ id, verificationId }: Message): boolean {
+    return verificationId !== undefined && this.#selectApproval.get(verificationId, id) !== undefined;
   }
 
-  #withEarlyReport(dispatch: Dispatch): Dispatch {
-    if (dispatch.providerMessageId === undefined) return dispatch;
-    const row = this.#takeEarlyReport.get(dispatch.provider, dispatch.providerMessageId);
-    if (row === undefined) return dispatch;
-    const state = text(row['state']) as DeliveryState;
-    if (!isForward(dispatch.state, state)) return dispatch;
-    return {
-      ...dispatch,
+  #keepEarlyReport(provider: string, report: DeliveryReport, now: number): void {
+    const { providerMessageId } = report;
+    // Early ones come out of order as well, and each may say what the others do not.
+    const known = this.#selectEarlyReport.get(provider, providerMessageId);
+    const { state, reason, code, cost, optOut } = known === undefined ? report : joinReports(toReport(known), report);
+    this.#putEarlyReport.run(
+      provider,
+      providerMessageId,
       state,
-      reason: (row['reason'] as Dispatch['reason'] | null) ?? dispatch.reason,
-      errorCode: (row['error_code'] as string | null) ?? dispatch.errorCode,
-    };
+      reason ?? null,
+      code ?? null,
+      cost === undefined ? null : JSON.stringify(cost),
+      optOut === true ? 1 : 0,
+      now,
+    );
   }
+
+  #takeEarlyReportOf({ provider, providerMessageId }: Dispatch): DeliveryReport | undefined {
+    if (providerMessageId === undefined) return undefined;
+    const row = this.#takeEarlyReport.get(provider, providerMessageId);
+    return row === undefined ? undefined : toReport(row);
+  }
+}
+
+function toReport({ reason, error_code: code, cost, opt_out: optOut, ...row }: Row): DeliveryReport {
+  return {
+    providerMessageId: text(row['provider_message_id']),
+    state: text(row['state']) as DeliveryState,
+    ...(reason === null ? {} : { reason: text(reason) as FailureReason }),
+    ...(code === null ? {} : { code: text(code) }),
+    ...(cost === null ? {} : { cost: JSON.parse(text(cost)) as Money }),
+    ...(optOut === 1 ? { optOut: true as const } : {}),
+  };
 }

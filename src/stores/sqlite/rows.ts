@@ -3,6 +3,7 @@ import type { GuessLane } from '../../domain/guess-budget.ts';
 import type { Dispatch, Message, MessageState } from '../../domain/message.ts';
 import type { CountryCode, PhoneNumber } from '../../domain/phone-number.ts';
 import type { Channel } from '../../domain/provider.ts';
+import type { TextEnding } from '../../domain/text-ending.ts';
 import type { Verification, VerificationState } from '../../domain/verification.ts';
 
 export type Row = Record<string, SQLOutputValue>;
@@ -15,7 +16,8 @@ const bytes = (value: SQLOutputValue | undefined): Uint8Array => value as Uint8A
 
 export const verificationColumns = `id, app, purpose, subject, number, country, channel, locale, lane, state, attempts,
   max_attempts, sends, max_sends, nonce, code_number, code_length, digest_by_id, digest_by_slot, created_at, expires_at,
-  resend_at, metadata`;
+  resend_at, metadata, ending, email, managed_provider, managed_id, own_code_sent, sent_by_email,
+  last_message_id`;
 
 export function verificationParameters(verification: Verification) {
   return [
@@ -42,11 +44,20 @@ export function verificationParameters(verification: Verification) {
     verification.expiresAt,
     verification.resendAt,
     verification.metadata === undefined ? null : JSON.stringify(verification.metadata),
+    verification.ending === undefined ? null : JSON.stringify(verification.ending),
+    verification.email ?? null,
+    verification.managed?.provider ?? null,
+    verification.managed?.providerMessageId ?? null,
+    verification.ownCodeSent ? 1 : 0,
+    verification.sentByEmail ? 1 : 0,
+    verification.lastMessageId ?? null,
   ] as const;
 }
 
 export function toVerification(row: Row): Verification {
   const metadata = optionalText(row['metadata']);
+  const ending = optionalText(row['ending']);
+  const managedProvider = optionalText(row['managed_provider']);
   return {
     id: text(row['id']),
     app: text(row['app']),
@@ -70,13 +81,22 @@ export function toVerification(row: Row): Verification {
     expiresAt: integer(row['expires_at']),
     resendAt: integer(row['resend_at']),
     metadata: metadata === undefined ? undefined : (JSON.parse(metadata) as Record<string, string>),
+    ending: ending === undefined ? undefined : (JSON.parse(ending) as TextEnding),
+    email: optionalText(row['email']),
+    managed:
+      managedProvider === undefined
+        ? undefined
+        : { provider: managedProvider, providerMessageId: text(row['managed_id']) },
+    ownCodeSent: integer(row['own_code_sent']) === 1,
+    sentByEmail: integer(row['sent_by_email']) === 1,
+    lastMessageId: optionalText(row['last_message_id']),
   };
 }
 
 export const messageColumns = `id, app, verification_id, number, country, channel, locale, encoding, segments,
-  sealed_text, code_number, idempotency_key, state, created_at, valid_until, orphaned_at, dispatches`;
+  sealed_text, code_number, idempotency_key, state, created_at, valid_until, channel_fixed, due_at, dispatches`;
 
-export function messageParameters(message: Message, orphanedAt: number) {
+export function messageParameters(message: Message, dueAt: number) {
   return [
     message.id,
     message.app,
@@ -93,7 +113,8 @@ export function messageParameters(message: Message, orphanedAt: number) {
     message.state,
     message.createdAt,
     message.validUntil,
-    orphanedAt,
+    message.channelFixed ? 1 : 0,
+    dueAt,
     dispatchesToText(message.dispatches),
   ] as const;
 }
@@ -106,6 +127,7 @@ export function toMessage(row: Row): Message {
     number: text(row['number']) as PhoneNumber,
     country: optionalText(row['country']) as CountryCode | undefined,
     channel: text(row['channel']) as Channel,
+    channelFixed: integer(row['channel_fixed']) === 1,
     locale: text(row['locale']),
     encoding: text(row['encoding']) as Message['encoding'],
     segments: integer(row['segments']),
@@ -115,7 +137,7 @@ export function toMessage(row: Row): Message {
     state: text(row['state']) as MessageState,
     createdAt: integer(row['created_at']),
     validUntil: integer(row['valid_until']),
-    dispatches: toDispatches(text(row['dispatches'])),
+    dispatches: toDispatches(text(row['dispatches']), text(row['channel']) as Channel),
   };
 }
 
@@ -124,13 +146,21 @@ export function dispatchesToText(dispatches: readonly Dispatch[]): string {
   return dispatches.map((dispatch) => JSON.stringify(dispatch)).join(',');
 }
 
-function toDispatches(list: string): Dispatch[] {
+/** @param channel of the message: rows of the first schema do not say it for each dispatch */
+function toDispatches(list: string, channel: Channel): Dispatch[] {
+  if (list === '') return [];
   const kept = JSON.parse(`[${list}]`) as Partial<Dispatch>[];
   // JSON leaves out what is undefined.
-  return kept.map(
-    (each) => ({ providerMessageId: undefined, reason: undefined, errorCode: undefined, ...each }) as Dispatch,
-  );
+  return kept.map((each) => ({ ...emptyDispatch, channel, ...each }) as Dispatch);
 }
+
+const emptyDispatch = {
+  providerMessageId: undefined,
+  reason: undefined,
+  errorCode: undefined,
+  estimatedCost: undefined,
+  reportedCost: undefined,
+};
 
 /** `?, ?, ?` for a list of columns. */
 export function placeholders(columns: string): string {

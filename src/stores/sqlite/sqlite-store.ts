@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { firstIdAt } from '../../domain/id.ts';
+import { type Dispatch, wasTaken } from '../../domain/message.ts';
 import { CountersignError } from '../../domain/problem.ts';
 import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -34,6 +35,7 @@ class SqliteStore implements Store {
   readonly #commits: GroupCommit;
   readonly #verifications: VerificationSteps;
   readonly #messages: MessageSteps;
+  readonly #counters: Counters;
   readonly #sweeper: Sweeper;
   readonly #statements: Record<
     | 'addApiKey'
@@ -53,6 +55,7 @@ class SqliteStore implements Store {
     this.#log = openLogFile(file);
     this.#checkpointer = new Checkpointer(database, file);
     const counters = new Counters(database);
+    this.#counters = counters;
     this.#messages = new MessageSteps(database, counters);
     this.#verifications = new VerificationSteps(database, counters, this.#messages);
     this.#sweeper = new Sweeper(database);
@@ -85,6 +88,7 @@ class SqliteStore implements Store {
   start: Store['start'] = (step) => this.#commits.run(() => this.#verifications.start(step));
   resend: Store['resend'] = (step) => this.#commits.run(() => this.#verifications.resend(step));
   check: Store['check'] = (step) => this.#commits.run(() => this.#verifications.check(step));
+  settleCheck: Store['settleCheck'] = (step) => this.#commits.run(() => this.#verifications.settleCheck(step));
   cancel: Store['cancel'] = (app, id, now) => this.#commits.run(() => this.#verifications.cancel(app, id, now));
   getVerification: Store['getVerification'] = (app, id) => this.#read(() => this.#verifications.get(app, id));
 
@@ -92,15 +96,21 @@ class SqliteStore implements Store {
   // If the machine loses its power in that moment the message is an orphan again: its outcome is then not known, and
   // it is sent once more with the same code. No caller has to wait for the disk for that.
   recordDispatch: Store['recordDispatch'] = (step) =>
-    this.#commits.run(() => this.#messages.recordDispatch(step), 'committed');
+    this.#commits.run(() => {
+      this.#messages.recordDispatch(step);
+      const { verificationId } = step.message;
+      if (verificationId !== undefined && step.dispatches.some(isEmailOut))
+        this.#verifications.recordEmail(verificationId);
+      if (step.carried !== undefined) this.#verifications.recordCarrier(step.message, step.carried);
+    }, 'committed');
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
   getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));
   listMessages: Store['listMessages'] = (app, query) => this.#read(() => this.#messages.list(app, query));
   getAnswer: Store['getAnswer'] = (app, key) => this.#read(() => this.#messages.answerOf(app, key));
-  claimOrphans: Store['claimOrphans'] = (now, orphanedAt, limit) =>
+  claimDue: Store['claimDue'] = (now, leaseUntil, limit) =>
     this.#commits.run(() =>
-      this.#messages.claimOrphans(now, orphanedAt, limit).map((message) => ({
+      this.#messages.claimDue(now, leaseUntil, limit).map((message) => ({
         message,
         verification:
           message.verificationId === undefined
@@ -108,6 +118,15 @@ class SqliteStore implements Store {
             : this.#verifications.get(message.app, message.verificationId),
       })),
     );
+
+  takeBudget: Store['takeBudget'] = (app, take) =>
+    this.#commits.run(() => {
+      const taken = this.#counters.budgetAfter(app, take);
+      if (taken === 'over-budget') return { kind: taken } as const;
+      this.#counters.addSpent(app, take.day, take.micros);
+      return { kind: 'taken', ...taken } as const;
+    });
+  readUsage: Store['readUsage'] = ({ app, from, to }) => this.#read(() => this.#counters.readUsage(app, from, to));
 
   addApiKey: Store['addApiKey'] = (key) =>
     this.#commits.run(() => {
@@ -152,6 +171,10 @@ class SqliteStore implements Store {
     this.#log.close();
     if (this.#database.isOpen) this.#database.close();
   }
+}
+
+function isEmailOut(dispatch: Dispatch): boolean {
+  return dispatch.channel === 'email' && wasTaken(dispatch);
 }
 
 function toApiKey(row: Row): ApiKey {

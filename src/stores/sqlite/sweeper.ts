@@ -2,16 +2,20 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { Guesses } from '../../domain/guess-budget.ts';
 import { firstIdAt } from '../../domain/id.ts';
 import type { EventLog } from '../../domain/rate-limit.ts';
+import { dayOf } from '../../domain/usage.ts';
 import { type Row, text } from './rows.ts';
 
 /** Rows looked at in one sweep of each table: some milliseconds, so that no request waits long behind it. */
 const BATCH_ROWS = 500;
 /** No rule looks back further than this (the configuration refuses longer windows), and no lock lasts longer. */
 const LONGEST_MEMORY_MS = 8 * 24 * 3_600_000;
+/** A year and a month, so that a month can be compared with the same one a year ago. Sums name nobody. */
+const USAGE_KEPT_MS = 400 * 24 * 3_600_000;
 
 /** Deletes what has ended, a bounded number of rows a call. Runs inside a write transaction. */
 export class Sweeper {
   readonly #history: readonly { statement: StatementSync; kind: 'ver' | 'msg' }[];
+  readonly #byDay: readonly { statement: StatementSync; ageMs: number }[];
   readonly #byTime: readonly StatementSync[];
   readonly #scan: readonly {
     select: StatementSync;
@@ -21,16 +25,20 @@ export class Sweeper {
   }[];
 
   constructor(database: DatabaseSync) {
-    const oldest = (table: string, column: string) =>
+    const oldest = (table: string, column: string, primaryKey = column) =>
       database.prepare(
-        `DELETE FROM ${table} WHERE ${column} IN
-         (SELECT DISTINCT ${column} FROM ${table} WHERE ${column} < ? ORDER BY ${column} LIMIT ${BATCH_ROWS})`,
+        `DELETE FROM ${table} WHERE (${primaryKey}) IN
+         (SELECT ${primaryKey} FROM ${table} WHERE ${column} < ? ORDER BY ${column} LIMIT ${BATCH_ROWS})`,
       );
     this.#history = [
       { statement: oldest('verification', 'id'), kind: 'ver' },
       { statement: oldest('message', 'id'), kind: 'msg' },
     ];
-    this.#byTime = [oldest('idempotency', 'expires_at')];
+    this.#byDay = [
+      { statement: oldest('usage', 'day', 'day, app, provider, country, currency'), ageMs: USAGE_KEPT_MS },
+      { statement: oldest('budget', 'day', 'day, app'), ageMs: LONGEST_MEMORY_MS },
+    ];
+    this.#byTime = [oldest('idempotency', 'expires_at', 'app, key')];
     // These tables have no index by time: one more page touched at random for every start would cost more than
     // walking them, a piece at a time, in the order of their keys.
     this.#scan = [
@@ -84,6 +92,7 @@ export class Sweeper {
     for (const { statement, kind } of this.#history) {
       deleted += Number(statement.run(kind === 'ver' ? verificationsBefore : messagesBefore).changes);
     }
+    for (const { statement, ageMs } of this.#byDay) deleted += Number(statement.run(dayOf(now - ageMs)).changes);
     for (const statement of this.#byTime) deleted += Number(statement.run(now).changes);
     for (const table of this.#scan) {
       const rows = table.select.all(...table.at);

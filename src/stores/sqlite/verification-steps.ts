@@ -1,16 +1,28 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { countGuess, lockedFor } from '../../domain/guess-budget.ts';
+import { countGuess, type GuessLane, lockedFor, uncountGuess } from '../../domain/guess-budget.ts';
+import type { Message } from '../../domain/message.ts';
 import type {
+  BudgetTaken,
   CheckOutcome,
   CheckStep,
+  DispatchStep,
   ResendOutcome,
   ResendStep,
   SendRefusal,
+  SettleCheckStep,
   StartStep,
   Store,
 } from '../../domain/store.ts';
-import { isWorthRepeating, resendDelayMs, type Slot, stateAt, type Verification } from '../../domain/verification.ts';
+import { usageOfApproval } from '../../domain/usage.ts';
+import {
+  carriedBy,
+  isWorthRepeating,
+  resendDelayMs,
+  type Slot,
+  stateAt,
+  type Verification,
+} from '../../domain/verification.ts';
 import { type Counters, guessesOf, type NumberRow } from './counters.ts';
 import type { MessageSteps } from './message-steps.ts';
 import { placeholders, text, toVerification, verificationColumns, verificationParameters } from './rows.ts';
@@ -26,6 +38,8 @@ export class VerificationSteps {
   readonly #insert: StatementSync;
   readonly #recordAttempt: StatementSync;
   readonly #recordSend: StatementSync;
+  readonly #recordCarrier: StatementSync;
+  readonly #recordEmail: StatementSync;
   readonly #cancel: StatementSync;
   readonly #selectSubject: StatementSync;
   readonly #putSubject: StatementSync;
@@ -39,9 +53,13 @@ export class VerificationSteps {
     );
     this.#recordAttempt = database.prepare('UPDATE verification SET attempts = ?, state = ? WHERE id = ?');
     this.#recordSend = database.prepare(
-      `UPDATE verification SET sends = ?, channel = ?, resend_at = ?, code_number = ?, digest_by_id = ?, digest_by_slot = ?
-       WHERE id = ?`,
+      `UPDATE verification SET sends = ?, channel = ?, resend_at = ?, code_number = ?, digest_by_id = ?, digest_by_slot = ?,
+         ending = ?, email = ?, last_message_id = ?, managed_provider = ?, managed_id = ?, sent_by_email = ? WHERE id = ?`,
     );
+    this.#recordCarrier = database.prepare(
+      `UPDATE verification SET channel = ?, managed_provider = ?, managed_id = ?, own_code_sent = ? WHERE id = ?`,
+    );
+    this.#recordEmail = database.prepare('UPDATE verification SET sent_by_email = 1 WHERE id = ?');
     this.#cancel = database.prepare("UPDATE verification SET state = 'canceled' WHERE id = ? AND state = 'pending'");
     this.#selectSubject = database.prepare(
       'SELECT verification_id FROM subject WHERE app = ? AND subject = ? AND purpose = ? AND lane = ?',
@@ -61,8 +79,8 @@ export class VerificationSteps {
     const repeated = this.#messages.repeatedRequest(wanted.app, step.idempotency, now);
     if (repeated !== undefined) return repeated;
     const number = this.#counters.readNumber(wanted.app, wanted.number);
-    const refusal = this.#takeBuckets(step, wanted, number);
-    if (refusal !== undefined) return refusal;
+    const taken = this.#takeAll(step, wanted, number);
+    if (taken.kind !== 'taken') return taken;
 
     const live = this.#liveIn(wanted, number);
     const isLive = live !== undefined && stateAt(live, now) === 'pending';
@@ -76,18 +94,29 @@ export class VerificationSteps {
     ) {
       const sends = live.sends + 1;
       const resendAt = now + resendDelayMs(sends, step.delaysSeconds);
-      started = { ...live, sends, channel: wanted.channel, resendAt };
+      const { channel, ending, email } = wanted;
+      started = {
+        ...live,
+        sends,
+        channel,
+        resendAt,
+        ending,
+        email: email ?? live.email,
+        sentByEmail: live.sentByEmail || channel === 'email',
+        lastMessageId: step.message.id,
+      };
       this.#saveSend(started);
     } else {
       // Two codes for one slot would be two chances a guess.
       if (isLive) this.#cancel.run(live.id);
-      this.#insert.run(...verificationParameters(wanted));
+      started = { ...wanted, lastMessageId: step.message.id };
+      this.#insert.run(...verificationParameters(started));
       this.#setLive(wanted, number, now);
     }
     this.#counters.saveNumber(number);
     this.#messages.addFor(started, step.message, step.orphanedAt);
     this.#messages.keepKey(wanted.app, step.idempotency);
-    return { kind: 'started', verification: started };
+    return { kind: 'started', verification: started, ...taken.budget };
   }
 
   resend(step: ResendStep): ResendOutcome {
@@ -102,8 +131,8 @@ export class VerificationSteps {
     if (now < verification.resendAt) return { kind: 'too-early', retryAfterMs: verification.resendAt - now };
     if (step.code !== undefined && step.code.replaces !== verification.codeNumber) return { kind: 'changed' };
     const number = this.#counters.readNumber(step.app, verification.number);
-    const refusal = this.#takeBuckets(step, verification, number);
-    if (refusal !== undefined) return refusal;
+    const taken = this.#takeAll(step, verification, number);
+    if (taken.kind !== 'taken') return taken;
 
     const sends = verification.sends + 1;
     const resent: Verification = {
@@ -113,12 +142,17 @@ export class VerificationSteps {
       resendAt: now + resendDelayMs(sends, step.delaysSeconds),
       codeNumber: step.code?.codeNumber ?? verification.codeNumber,
       digests: step.code?.digests ?? verification.digests,
+      ending: step.ending ?? verification.ending,
+      // A new code ends whatever was there before, a managed provider's too.
+      managed: step.code === undefined ? verification.managed : undefined,
+      sentByEmail: verification.sentByEmail || step.channel === 'email',
+      lastMessageId: step.message.id,
     };
     this.#saveSend(resent);
     this.#counters.saveNumber(number);
     this.#messages.addFor(resent, step.message, step.orphanedAt);
     this.#messages.keepKey(step.app, step.idempotency);
-    return { kind: 'resent', verification: resent };
+    return { kind: 'resent', verification: resent, ...taken.budget };
   }
 
   check(step: CheckStep): CheckOutcome {
@@ -143,6 +177,7 @@ export class VerificationSteps {
     if (!isMeant) return { kind: 'unknown' };
     const state = stateAt(verification, step.now);
     if (state !== 'pending') return { kind: 'ended', state };
+    if (!hasAttemptLeft(verification)) return { kind: 'ended', state: 'exhausted' };
     const number = this.#counters.readNumber(step.app, verification.number);
     return this.#compare(step, verification, verification.digests.byId, number);
   }
@@ -151,34 +186,37 @@ export class VerificationSteps {
   #checkBySlot(step: CheckStep & { by: 'slot' }): CheckOutcome {
     const number = this.#counters.readNumber(step.app, step.number);
     const live = this.#liveIn(step, number);
-    const isOpen = live !== undefined && live.number === step.number && stateAt(live, step.now) === 'pending';
+    const isOpen =
+      live !== undefined &&
+      live.number === step.number &&
+      stateAt(live, step.now) === 'pending' &&
+      hasAttemptLeft(live);
     if (isOpen) return this.#compare(step, live, live.digests.bySlot, number);
     const lockedMs = lockedFor(guessesOf(number, step.lane), step.guesses, step.now);
     if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
     this.#recordAttempt.run(0, 'expired', '');
-    number.guesses[step.lane] = countGuess(guessesOf(number, step.lane), step.guesses, step.now);
-    this.#counters.saveNumber(number);
+    this.#countGuess(step, step.lane, number);
     return { kind: 'wrong', verification: undefined, attemptsLeft: 0 };
   }
 
   #compare(step: CheckStep, verification: Verification, digest: Uint8Array, number: NumberRow): CheckOutcome {
-    const { lane } = verification;
+    const { lane, managed } = verification;
     const guesses = guessesOf(number, lane);
     const lockedMs = lockedFor(guesses, step.guesses, step.now);
     if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
     const attempts = verification.attempts + 1;
-    if (timingSafeEqual(digest, step.digest)) {
-      this.#recordAttempt.run(attempts, 'approved', verification.id);
-      if (number.guesses[lane] !== undefined) {
-        delete number.guesses[lane];
-        this.#counters.saveNumber(number);
-      }
-      return { kind: 'approved', verification: { ...verification, attempts, state: 'approved' } };
+    // A code of ours that never went out is a code that nobody can know: it must not be guessed either.
+    if (verification.ownCodeSent && timingSafeEqual(digest, step.digest)) {
+      return this.#approve({ ...verification, attempts }, number);
+    }
+    if (managed !== undefined) {
+      this.#recordAttempt.run(attempts, 'pending', verification.id);
+      this.#countGuess(step, lane, number);
+      return { kind: 'ask', verification: { ...verification, attempts }, managed };
     }
     const state = attempts >= verification.maxAttempts ? 'exhausted' : 'pending';
     this.#recordAttempt.run(attempts, state, verification.id);
-    number.guesses[lane] = countGuess(guesses, step.guesses, step.now);
-    this.#counters.saveNumber(number);
+    this.#countGuess(step, lane, number);
     return {
       kind: 'wrong',
       verification: { ...verification, attempts, state },
@@ -186,13 +224,77 @@ export class VerificationSteps {
     };
   }
 
-  #takeBuckets(step: StartStep | ResendStep, slot: Slot, number: NumberRow): SendRefusal | undefined {
+  /** What a managed provider said about a code that `check` let through. */
+  settleCheck({ now, app, id, guesses, verdict }: SettleCheckStep): Awaited<ReturnType<Store['settleCheck']>> {
+    const verification = this.get(app, id);
+    if (verification === undefined) return { kind: 'unknown' };
+    const { state, attempts, maxAttempts } = verification;
+    // Not `expired`: the check came in time. `exhausted` by a wrong one that was answered sooner, with this one under way.
+    if (state !== 'pending' && state !== 'exhausted') return { kind: 'ended', state };
+    if (verdict === 'approved') {
+      return this.#approve(verification, this.#counters.readNumber(app, verification.number));
+    }
+    if (verdict === 'unanswered') {
+      const number = this.#counters.readNumber(app, verification.number);
+      const { lane } = verification;
+      number.guesses[lane] = uncountGuess(guessesOf(number, lane), guesses, now);
+      this.#counters.saveNumber(number);
+    }
+    const left = verdict === 'unanswered' ? Math.max(0, attempts - 1) : attempts;
+    const settled = { ...verification, attempts: left, state: left >= maxAttempts ? 'exhausted' : state } as const;
+    this.#recordAttempt.run(settled.attempts, settled.state, id);
+    return { kind: 'wrong', verification: settled, attemptsLeft: Math.max(0, maxAttempts - left) };
+  }
+
+  #approve(verification: Verification, number: NumberRow): CheckOutcome & { kind: 'approved' } {
+    const { lane, attempts, lastMessageId } = verification;
+    this.#recordAttempt.run(attempts, 'approved', verification.id);
+    if (number.guesses[lane] !== undefined) {
+      delete number.guesses[lane];
+      this.#counters.saveNumber(number);
+    }
+    if (lastMessageId !== undefined) {
+      this.#counters.addUsage(usageOfApproval(verification, this.#messages.dispatchesOf(lastMessageId)));
+    }
+    return { kind: 'approved', verification: { ...verification, state: 'approved' } };
+  }
+
+  /** After a hand-over: an e-mail may have carried the code. */
+  recordEmail(id: string): void {
+    this.#recordEmail.run(id);
+  }
+
+  /** After a hand-over: by which channel, and whose code it was. */
+  recordCarrier(message: Message, carried: NonNullable<DispatchStep['carried']>): void {
+    if (message.verificationId === undefined) return;
+    const verification = this.get(message.app, message.verificationId);
+    if (verification === undefined) return;
+    const dispatches = carried.managed === undefined ? [] : this.#messages.dispatchesOf(message.id);
+    const { channel, managed, ownCodeSent } = carriedBy(verification, carried, dispatches);
+    const { provider = null, providerMessageId = null } = managed ?? {};
+    this.#recordCarrier.run(channel, provider, providerMessageId, ownCodeSent ? 1 : 0, verification.id);
+  }
+
+  #countGuess(step: CheckStep, lane: GuessLane, number: NumberRow): void {
+    number.guesses[lane] = countGuess(guessesOf(number, lane), step.guesses, step.now);
+    this.#counters.saveNumber(number);
+  }
+
+  /** The buckets and the budget, or nothing of them. */
+  #takeAll(
+    step: StartStep | ResendStep,
+    slot: Slot,
+    number: NumberRow,
+  ): SendRefusal | { readonly kind: 'taken'; readonly budget: { readonly budget?: BudgetTaken } } {
     const lockedMs = lockedFor(guessesOf(number, slot.lane), step.guesses, step.now);
     if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
     const taken = this.#counters.take(slot.app, step.buckets, number, step.now);
     if (taken.kind === 'limited') return taken;
+    const budget = step.budget === undefined ? undefined : this.#counters.budgetAfter(slot.app, step.budget);
+    if (budget === 'over-budget') return { kind: 'over-budget' };
     taken.save();
-    return undefined;
+    if (step.budget !== undefined) this.#counters.addSpent(slot.app, step.budget.day, step.budget.micros);
+    return { kind: 'taken', budget: budget === undefined ? {} : { budget } };
   }
 
   #saveSend(verification: Verification): void {
@@ -203,6 +305,12 @@ export class VerificationSteps {
       verification.codeNumber,
       verification.digests.byId,
       verification.digests.bySlot,
+      verification.ending === undefined ? null : JSON.stringify(verification.ending),
+      verification.email ?? null,
+      verification.lastMessageId ?? null,
+      verification.managed?.provider ?? null,
+      verification.managed?.providerMessageId ?? null,
+      verification.sentByEmail ? 1 : 0,
       verification.id,
     );
   }
@@ -232,6 +340,11 @@ export class VerificationSteps {
       this.#putSubject.run(app, subject, purpose, lane, id);
     }
   }
+}
+
+/** Checks that wait for a managed provider's answer have their attempts counted, and no further one is let through. */
+function hasAttemptLeft({ attempts, maxAttempts }: Verification): boolean {
+  return attempts < maxAttempts;
 }
 
 /** The lane first: it is one of two words, so whatever a purpose is called, no slot has the key of another. */

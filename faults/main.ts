@@ -1,0 +1,74 @@
+// `npm run faults`: every provider with every fault of its vendor, and a dead provider under load. docs/reliability.md says what must
+// hold. Tables go to stdout, progress to stderr.
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
+import { parseArgs } from 'node:util';
+import { providerDefinitions } from '../src/providers/index.ts';
+import { judge, judgeLoad, type LoadObservation, type Observation } from './judge.ts';
+import { observeWay, ways } from './load.ts';
+import { loadTables, pageOf, pairTables } from './page.ts';
+import { observePairs, unmatched } from './pairs.ts';
+
+const usage = `npm run faults -- [options]
+
+  --quick   fewer starts in the second part: for CI
+  --write   writes docs/reliability.md`;
+const page = new URL('../docs/reliability.md', import.meta.url);
+
+const { quick, write } = readOptionsOrExit();
+// The operator's own variables would win over the simulators' addresses.
+for (const name of Object.keys(process.env))
+  if (!/^(PATH|HOME|TMPDIR|TEMP|TMP|SYSTEMROOT)$/i.test(name)) delete process.env[name];
+const failures: string[] = [];
+process.on('uncaughtException', (error) => failures.push(`thrown, and caught by nobody: ${error.stack ?? error}`));
+
+const today = new Date().toISOString().slice(0, 10);
+const load = loadavg()[0]?.toFixed(1);
+const conditions = `Measured on ${today} with \`npm run faults${quick ? ' -- --quick' : ''}\`, Node.js ${process.version}, ${process.platform}, ${availableParallelism()} cores; load average ${load} when it began.`;
+console.log(conditions);
+
+const begun = performance.now();
+const observed = await observePairs((done, all) => {
+  if (done % 50 === 0 || done === all) console.error(`  ${done} of ${all} pairs`);
+});
+for (const id of unmatched(providerDefinitions.map((definition) => definition.id)))
+  failures.push(`${id}: there is no simulator of it`);
+for (const seen of observed) failures.push(...judge(seen).map((what) => `${nameOf(seen)}: ${what}`));
+console.log(`\n${pairTables(observed)}`);
+console.error(`  ${observed.length} pairs in ${((performance.now() - begun) / 1000).toFixed(0)} s`);
+
+const loads: LoadObservation[] = [];
+for (const way of ways) {
+  console.error(`  a provider that is dead: ${way} …`);
+  const seen = await observeWay(way, quick ? 250 : 1000, (text) => console.error(text));
+  loads.push(seen);
+  failures.push(...judgeLoad(seen).map((what) => `under load, ${way}: ${what}`));
+}
+console.log(`\n${loadTables(loads)}`);
+
+if (write) writeFileSync(page, pageOf({ observed, loads, failures, conditions }));
+for (const failure of failures) console.error(`✗ ${failure}`);
+console.error(failures.length === 0 ? '✓ all held' : `✗ ${failures.length} did not hold`);
+process.exit(failures.length === 0 ? 0 : 1);
+
+/** With what an operator would see in the message's history. */
+function nameOf({ provider, fault, ms, dispatches }: Observation): string {
+  const history = dispatches.map((each) => [each.provider, each.reason ?? 'accepted', each.code].join(' ').trim());
+  return `${provider}, ${fault} (${[...history, `${Math.round(ms)} ms`].join(', ')})`;
+}
+
+function readOptionsOrExit(): { readonly quick: boolean; readonly write: boolean } {
+  try {
+    const flag = { type: 'boolean', default: false } as const;
+    const { values } = parseArgs({ options: { quick: flag, write: flag, help: flag } });
+    if (values.help) {
+      console.log(usage);
+      process.exit(0);
+    }
+    if (values.quick && values.write) throw new Error('what is written is measured in full: --write without --quick');
+    return values;
+  } catch (error) {
+    console.error(`faults: ${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
+    process.exit(2);
+  }
+}

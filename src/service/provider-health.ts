@@ -1,0 +1,204 @@
+import {
+  afterOutcome,
+  type Breaker,
+  beginTrial,
+  closedBreaker,
+  concernsAllCountries,
+  stateOf,
+} from '../domain/circuit-breaker.ts';
+import type { FailureReason, SendOutcome } from '../domain/provider.ts';
+import type { Log, OpenProvider } from './context.ts';
+import { withinDeadline } from './deadline.ts';
+
+/** How a provider is, as this process has seen it. Instants are ms since the epoch. */
+export type HealthView = {
+  readonly provider: string;
+  /** undefined: in all countries alike */
+  readonly country: string | undefined;
+  readonly state: 'closed' | 'open' | 'trial';
+  /** why it was taken out */
+  readonly reason: FailureReason | undefined;
+  /** when it is tried again, while it is open */
+  readonly openUntil: number | undefined;
+};
+
+/** In all countries alike, and where it is otherwise. */
+export type ProviderView = HealthView & { readonly countries: readonly HealthView[] };
+
+export type Admission =
+  | { readonly kind: 'go'; readonly waitMs: number }
+  | { readonly kind: 'skip'; readonly until: number; readonly reason: 'unavailable' | 'throttled' };
+
+const PROBE_DEADLINE_MS = 3000;
+
+/**
+ * The circuit breakers of all providers, one for each country and one for all countries together, and their rates.
+ * A provider that can be asked without sending is asked before it is trusted with a message again: so no message waits for
+ * one that is still down.
+ */
+export class ProviderHealth {
+  readonly #now: () => number;
+  readonly #log: Log;
+  readonly #breakers = new Map<string, Map<string, Breaker>>();
+  /** By provider: when the next hand-over may leave, were they evenly spread. */
+  readonly #nextSlots = new Map<string, number>();
+  readonly #probes = new Map<string, 'under-way' | 'ready'>();
+
+  constructor(now: () => number, log: Log) {
+    this.#now = now;
+    this.#log = log;
+  }
+
+  /** What would `admit` say? Changes nothing. */
+  look(id: string, country: string | undefined): HealthView {
+    const now = this.#now();
+    const views = [ALL, country ?? NOWHERE].map((place) => this.#viewOf(id, place, now));
+    return (
+      views.find(({ state }) => state === 'open') ?? views.find(({ state }) => state === 'trial') ?? closedView(id)
+    );
+  }
+
+  /**
+   * May a message be handed over now? Whoever is told `go` must `record` what became of it.
+   * @returns `waitMs` > 0: it may once that time is over, to keep to `maxPerSecond`; taken only with `canWait`
+   */
+  admit(provider: OpenProvider, country: string | undefined, canWaitMs: number): Admission {
+    const now = this.#now();
+    const until = this.outUntil(provider, country);
+    if (until !== undefined) return { kind: 'skip', until, reason: 'unavailable' };
+    const waitMs = this.#takeSlot(provider, now, canWaitMs);
+    if (waitMs === undefined)
+      return { kind: 'skip', until: this.#nextSlots.get(provider.id) ?? now, reason: 'throttled' };
+    for (const place of [ALL, country ?? NOWHERE]) {
+      const breaker = this.#read(provider.id, place);
+      if (breaker.openUntil === undefined) continue;
+      this.#probes.delete(`${provider.id} ${place}`);
+      this.#write(provider.id, place, beginTrial(breaker, now));
+    }
+    return { kind: 'go', waitMs };
+  }
+
+  /**
+   * Until when nothing can be handed over; undefined when something can. One whose cool-off is over is asked whether it is
+   * well, where it can be asked, and is out until it says so.
+   */
+  outUntil(provider: OpenProvider, country: string | undefined): number | undefined {
+    const now = this.#now();
+    let trial: string | undefined;
+    for (const place of [ALL, country ?? NOWHERE]) {
+      const breaker = this.#read(provider.id, place);
+      if (breaker === closedBreaker) continue;
+      const state = stateOf(breaker, now);
+      if (state === 'open') return openUntilOf(breaker, now);
+      if (state === 'trial') trial ??= place;
+    }
+    return trial === undefined || this.#isProven(provider, trial) ? undefined : now + PROBE_DEADLINE_MS;
+  }
+
+  record(id: string, country: string | undefined, outcome: SendOutcome): void {
+    const reason = outcome.kind === 'failed' ? outcome.reason : undefined;
+    const retryAfterMs = outcome.kind === 'failed' ? outcome.retryAfterMs : undefined;
+    for (const place of [ALL, country ?? NOWHERE]) {
+      const isTrial = this.#read(id, place).trialUntil !== undefined;
+      const isOutage = reason === 'unavailable' || reason === 'uncertain';
+      const isMeant = reason === undefined || (place === ALL) === concernsAllCountries(reason);
+      if (isMeant || (isOutage && isTrial)) this.#note(id, place, reason, retryAfterMs);
+      // It answered, and so the trial is passed.
+      else if (!isOutage) this.#note(id, place, 'recipient');
+    }
+  }
+
+  viewOf(id: string): ProviderView {
+    const now = this.#now();
+    const places = [...(this.#breakers.get(id)?.keys() ?? [])].filter((place) => place !== ALL);
+    const countries = places.map((place) => this.#viewOf(id, place, now)).filter(({ state }) => state !== 'closed');
+    return { ...this.#viewOf(id, ALL, now), countries };
+  }
+
+  #note(id: string, place: string, reason: FailureReason | undefined, retryAfterMs?: number): void {
+    const before = this.#read(id, place);
+    const after = afterOutcome(before, reason, this.#now(), retryAfterMs);
+    if (after === before) return;
+    this.#write(id, place, after);
+    const wasOpen = before.openUntil !== undefined;
+    const fields = { provider: id, ...(place === ALL ? {} : { country: place }), reason };
+    if (!wasOpen && after.openUntil !== undefined) {
+      this.#log.warn({ ...fields, coolOffMs: after.openUntil - this.#now() }, 'provider taken out of its routes');
+    } else if (wasOpen && after.openUntil === undefined) this.#log.info(fields, 'provider back in its routes');
+  }
+
+  /** Asks a provider that is to be tried again, where it can be asked; the message at hand goes elsewhere meanwhile. */
+  #isProven({ id, provider }: OpenProvider, place: string): boolean {
+    if (provider.probe === undefined) return true;
+    const key = `${id} ${place}`;
+    const known = this.#probes.get(key);
+    if (known === 'ready') return true;
+    if (known === undefined) {
+      this.#probes.set(key, 'under-way');
+      void this.#probe({ id, provider }, place, key);
+    }
+    return false;
+  }
+
+  async #probe({ id, provider }: Pick<OpenProvider, 'id' | 'provider'>, place: string, key: string): Promise<void> {
+    let reason: FailureReason | undefined;
+    try {
+      const outcome = await withinDeadline(PROBE_DEADLINE_MS, (signal) => provider.probe?.(signal));
+      if (outcome?.kind === 'failed') reason = outcome.reason === 'account' ? 'account' : 'unavailable';
+    } catch {
+      reason = 'unavailable';
+    }
+    if (reason === undefined) {
+      this.#probes.set(key, 'ready');
+      return;
+    }
+    this.#probes.delete(key);
+    this.#write(id, place, beginTrial(this.#read(id, place), this.#now()));
+    this.#note(id, place, reason);
+  }
+
+  /** As a queue whose places are evenly spread in time, with a second's worth of them ahead of time. */
+  #takeSlot({ id, maxPerSecond }: OpenProvider, now: number, canWaitMs: number): number | undefined {
+    if (maxPerSecond === undefined) return 0;
+    const slot = Math.max(this.#nextSlots.get(id) ?? 0, now - Math.max(0, 1000 - 1000 / maxPerSecond));
+    const waitMs = Math.max(0, slot - now);
+    if (waitMs > canWaitMs) return undefined;
+    this.#nextSlots.set(id, slot + 1000 / maxPerSecond);
+    return waitMs;
+  }
+
+  #read(id: string, place: string): Breaker {
+    return this.#breakers.get(id)?.get(place) ?? closedBreaker;
+  }
+
+  #write(id: string, place: string, breaker: Breaker): void {
+    const places = this.#breakers.get(id) ?? new Map<string, Breaker>();
+    this.#breakers.set(id, places);
+    if (breaker === closedBreaker) places.delete(place);
+    else places.set(place, breaker);
+  }
+
+  #viewOf(id: string, place: string, now: number): HealthView {
+    const breaker = this.#read(id, place);
+    const state = stateOf(breaker, now);
+    return {
+      provider: id,
+      country: place === ALL ? undefined : place,
+      state,
+      reason: state === 'closed' ? undefined : breaker.reason,
+      openUntil: state === 'open' ? openUntilOf(breaker, now) : undefined,
+    };
+  }
+}
+
+const ALL = '*';
+/** Numbers of no country: satellite phones, international toll-free. */
+const NOWHERE = '-';
+
+function openUntilOf({ openUntil = 0, trialUntil = 0 }: Breaker, now: number): number {
+  return openUntil > now ? openUntil : trialUntil;
+}
+
+function closedView(provider: string): HealthView {
+  return { provider, country: undefined, state: 'closed', reason: undefined, openUntil: undefined };
+}

@@ -1,0 +1,186 @@
+import { type Message, reportedDispatch } from '../domain/message.ts';
+import { type ParsedNumber, parsePhoneNumber } from '../domain/phone-number.ts';
+import { refuse } from '../domain/problem.ts';
+import { stateAt, type Verification } from '../domain/verification.ts';
+import type { App } from './app.ts';
+import type { ServiceContext } from './context.ts';
+import { withinDeadline } from './deadline.ts';
+import { notSent, ORPHANED_AFTER_MS } from './dispatch.ts';
+import { allOutUntil, budgetTakeFor, type Hop, planRoute, watchBudget } from './routing.ts';
+import { carriedOf, dispatchCode, sendCode, settle } from './send-code.ts';
+import { deliverMessage, dispatchText } from './send-message.ts';
+
+const BATCH = 50;
+const REPORT_DEADLINE_MS = 3000;
+const RETRY_MS = 5000;
+
+/**
+ * Takes up the messages that somebody has to look at: those whose node died between storing and handing over, and those
+ * that did not arrive, by a report or for want of one. What is still worth it is sent, with the same code; of the others
+ * it is said why not. Called at the start, then every few seconds, and after a report that asks for it.
+ * @returns how many were taken up
+ */
+export async function takeUpDue(context: ServiceContext): Promise<number> {
+  const now = context.now();
+  const due = await context.store.claimDue(now, now + ORPHANED_AFTER_MS, BATCH);
+  // One message that cannot be taken up (its text sealed under another key, say) must not keep the others back.
+  await Promise.all(
+    due.map(({ message, verification }) =>
+      takeUp(context, message, verification).catch((error: unknown) => {
+        const text = error instanceof Error ? error.message : String(error);
+        context.log.error({ app: message.app, message: message.id, error: text }, 'message cannot be taken up');
+      }),
+    ),
+  );
+  return due.length;
+}
+
+async function takeUp(
+  context: ServiceContext,
+  message: Message,
+  verification: Verification | undefined,
+): Promise<void> {
+  if (message.state === 'pending') return recover(context, message, verification);
+  const known = await askForReport(context, message);
+  if (known !== undefined) await failOver(context, known, verification);
+}
+
+/** A message whose node died: whether it was handed over, nobody knows. */
+async function recover(
+  context: ServiceContext,
+  message: Message,
+  verification: Verification | undefined,
+): Promise<void> {
+  const fields = { app: message.app, message: message.id, verification: message.verificationId };
+  const app = context.apps.get(message.app);
+  const hops = app === undefined ? [] : hopsOf(context, app, message, verification);
+  if (app !== undefined && hops.length > 0 && isWorthSending(context, message, verification)) {
+    context.log.warn(fields, 'orphaned message taken up');
+    // What the dead node set aside of the budget stays as it is.
+    const reserved = undefined;
+    if (verification !== undefined) await sendCode(context, { app, hops, reserved, verification, message });
+    else await deliverMessage(context, { app, hops, message, reserved, text: textOf(context, message) });
+    return;
+  }
+  context.log.warn(fields, 'orphaned message given up');
+  await settle(
+    context,
+    message,
+    { ...nothing, dispatches: [notSent(message, 'expired', context.now())], state: 'failed' },
+    undefined,
+    refuse('delivery-failed', 'The message was not sent in time.'),
+  );
+}
+
+/**
+ * Asks the provider that took the message what became of it, where it can be asked: a report may have been lost.
+ * @returns the message as it is then; undefined when it arrived, or nobody may try
+ */
+async function askForReport(context: ServiceContext, message: Message): Promise<Message | undefined> {
+  const last = message.dispatches.at(-1);
+  if (last?.providerMessageId === undefined || last.state === 'failed' || last.state === 'undelivered') return message;
+  const provider = context.providers.get(last.provider)?.provider;
+  const id = last.providerMessageId;
+  const report = await withinDeadline(REPORT_DEADLINE_MS, (signal) => provider?.fetchReport?.(id, signal)).catch(
+    () => undefined,
+  );
+  if (report === undefined) return message;
+  await context.store.recordReport(last.provider, report, context.now());
+  const isLost = report.state === 'failed' || report.state === 'undelivered';
+  const isFinal = isLost && (report.reason === 'recipient' || report.optOut === true);
+  if (report.state === 'delivered' || isFinal) return undefined;
+  return { ...message, dispatches: message.dispatches.with(-1, reportedDispatch(last, report)) };
+}
+
+/** Sends what did not arrive by the next way that was not tried yet: the same code, as long as it is worth something. */
+async function failOver(
+  context: ServiceContext,
+  message: Message,
+  verification: Verification | undefined,
+): Promise<void> {
+  const app = context.apps.get(message.app);
+  const last = message.dispatches.at(-1);
+  const fields = { app: message.app, message: message.id, verification: message.verificationId };
+  const leave = () => settle(context, message, nothing, undefined, undefined);
+  if (app === undefined || !isWorthSending(context, message, verification)) return leave();
+  // The person has asked for another text since, which carries the same code and fails over by itself.
+  if (verification !== undefined && verification.lastMessageId !== message.id) return leave();
+  const hops = hopsOf(context, app, message, verification).filter(({ provider, channel }) =>
+    message.dispatches.every((each) => each.provider !== provider.id || each.channel !== channel),
+  );
+  const noOther = { ...fields, provider: last?.provider, reason: last?.reason };
+  if (hops.length === 0) {
+    context.log.warn(noOther, 'not delivered, and no other way');
+    return leave();
+  }
+  const backAt = allOutUntil(context, hops, message.country);
+  if (backAt !== undefined) {
+    context.log.warn(noOther, 'not delivered, and every other way is out of order');
+    return settle(context, message, { ...nothing, dueAt: dueWhile(message, backAt) }, undefined, undefined);
+  }
+  const reserved = budgetTakeFor(context, app, hops, message.country, message.segments, context.now());
+  if (reserved !== undefined) {
+    const outcome = await context.store.takeBudget(app.id, reserved);
+    if (outcome.kind === 'over-budget') {
+      context.log.warn(noOther, 'not delivered, and the budget of the day is spent');
+      return leave();
+    }
+    watchBudget(context, app, outcome);
+  }
+  const why = last?.state === 'failed' || last?.state === 'undelivered' ? last.state : 'no report';
+  const result =
+    verification === undefined
+      ? await dispatchText(context, { app, hops, message, reserved, text: textOf(context, message) })
+      : await dispatchCode(context, { app, hops, reserved, verification, message });
+  if (result.dispatches.length === 0) {
+    // None had a place for it: it is as it was, and is looked at again.
+    const dueAt = dueWhile(message, context.now() + (result.failure?.retryAfterMs ?? RETRY_MS));
+    return settle(context, message, { ...nothing, spent: result.spent, dueAt }, undefined, undefined);
+  }
+  if (result.taken === undefined) context.log.warn(noOther, 'not delivered, and no other way');
+  else context.log.warn({ ...noOther, why }, 'sent by another way');
+  const carried = verification === undefined ? undefined : carriedOf(verification, result);
+  await settle(context, message, result, carried, undefined);
+}
+
+function dueWhile({ validUntil }: Message, at: number): number | undefined {
+  return at < validUntil ? at : undefined;
+}
+
+const nothing = { dispatches: [], state: undefined, dueAt: undefined, spent: undefined, noReports: true } as const;
+
+/** A code that was replaced since, or whose verification has ended, is worth nothing to anybody. */
+function isWorthSending(context: ServiceContext, message: Message, verification: Verification | undefined): boolean {
+  const now = context.now();
+  if (message.validUntil <= now) return false;
+  if (message.verificationId === undefined) return message.sealedText !== undefined;
+  return (
+    verification !== undefined &&
+    verification.codeNumber === message.codeNumber &&
+    stateAt(verification, now) === 'pending'
+  );
+}
+
+function hopsOf(
+  context: ServiceContext,
+  app: App,
+  message: Message,
+  verification: Verification | undefined,
+): readonly Hop[] {
+  const number = parsedOf(message);
+  if (number === undefined) return [];
+  return planRoute(context, app, number, {
+    channel: message.channelFixed ? message.channel : undefined,
+    carries: message.verificationId === undefined ? 'text' : 'code',
+    email: verification?.email,
+  }).hops;
+}
+
+function parsedOf({ number }: Message): ParsedNumber | undefined {
+  const parsed = parsePhoneNumber(number, undefined);
+  return parsed.ok ? parsed.value : undefined;
+}
+
+function textOf(context: ServiceContext, { sealedText, id }: Message): string {
+  return sealedText === undefined ? '' : context.sealer.open(sealedText, id).toString();
+}
