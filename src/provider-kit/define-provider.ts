@@ -93,6 +93,7 @@ export function failed(
 /** The meaning of a bare HTTP status, for a provider that said nothing more exact. */
 export function reasonForStatus(status: number): FailureReason {
   if (status === 401 || status === 402 || status === 403) return 'account';
+  // A 503 is of a server that does not handle the request now (RFC 9110, section 15.6.4); 502 and 504 may come after it did.
   if (status === 408 || status >= 500) return status === 503 ? 'unavailable' : 'uncertain';
   if (status === 429) return 'throttled';
   return status >= 400 ? 'content' : 'uncertain';

@@ -12,15 +12,19 @@ import { accepted, defineProvider, failed } from '../provider-kit/define-provide
 import { fieldsOf, type HttpClient, type HttpReply } from '../provider-kit/http-client.ts';
 import {
   malformed,
+  moneyOf,
+  numberOf,
   probeSilence,
   probeStranger,
   refusedByStatus,
   reported,
   silent,
   unreadable,
+  waitOf,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseUrlSetting } from '../provider-kit/settings.ts';
-import { readSns } from '../provider-kit/sns.ts';
+import { readSns } from './aws/sns.ts';
 
 /**
  * Errors of the API: the `Reason` where there is one, else the exception. Sources: SendTextMessage and Common Errors in
@@ -67,6 +71,18 @@ export const awsFailureReasons: ReadonlyMap<string, FailureReason> = new Map<str
 ]);
 
 const OPTED_OUT = 'DESTINATION_PHONE_NUMBER_OPTED_OUT';
+
+/**
+ * With these a field that is named is itself wrong. The number is also named where only this sender cannot reach it
+ * (INVALID_IDENTITY_FOR_DESTINATION_COUNTRY). Source: reasons of ValidationException in the API reference, and an answer
+ * quoted in https://repost.aws/questions/QUK00IIG8_SUaKS3XE8BTedw (read 2026-11-20).
+ */
+const invalidFieldReasons: ReadonlySet<string> = new Set([
+  'CANNOT_PARSE',
+  'FIELD_VALIDATION_FAILED',
+  'INVALID_PARAMETER',
+  'ValidationException',
+]);
 
 /** Source: https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-types.html (read 2026-11-20). */
 const events: ReadonlyMap<string, readonly [DeliveryState, FailureReason?]> = new Map<
@@ -203,25 +219,25 @@ function caller(
 /** The exception's name without its namespace, and the reason in it. */
 function wordsOf(json: unknown): { readonly exception: string | undefined; readonly reason: string | undefined } {
   const { __type: type, Reason: reason } = fieldsOf(json);
-  const word = (value: unknown) => /^(?:.*#)?([A-Za-z_]{1,64})(?::.*)?$/.exec(String(value ?? ''))?.[1];
+  const word = (value: unknown) => /^([A-Za-z_]{1,64})(?::|$)/.exec(wordOf(value).split('#').at(-1) ?? '')?.[1];
   return { exception: word(type), reason: word(reason) };
 }
 
-function readRefusal(reply: HttpReply): SendOutcome {
+function readRefusal(reply: HttpReply): Extract<SendOutcome, { kind: 'failed' }> {
   const { exception, reason } = wordsOf(reply.json);
   const code = reason ?? exception;
   if (code === undefined) return refusedByStatus(reply);
-  if (isAboutNumber(reply.json)) return failed('recipient', code);
+  if (invalidFieldReasons.has(code) && isAboutNumber(reply.json)) return failed('recipient', code);
   const known = awsFailureReasons.get(code) ?? awsFailureReasons.get(exception ?? '');
   if (known === undefined) return refusedByStatus(reply, code);
-  return failed(known, code, code === OPTED_OUT ? { optOut: true } : {});
+  return failed(known, code, { ...waitOf(known, reply.retryAfterMs), ...(code === OPTED_OUT ? { optOut: true } : {}) });
 }
 
 /** A field that did not pass the validation is named: `"Fields": [{ "Name": "DestinationPhoneNumber", … }]`. */
 function isAboutNumber(json: unknown): boolean {
   const { Fields: fields } = fieldsOf(json);
   return (
-    Array.isArray(fields) && fields.some((field) => /DestinationPhoneNumber/i.test(String(fieldsOf(field)['Name'])))
+    Array.isArray(fields) && fields.some((field) => /DestinationPhoneNumber/i.test(wordOf(fieldsOf(field)['Name'])))
   );
 }
 
@@ -234,9 +250,7 @@ function readProbe(reply: HttpReply, region: string): ProbeOutcome {
   }
   const { exception } = wordsOf(reply.json);
   if (reply.status < 400 || exception === undefined) return probeStranger(reply, 'AWS', 'AWS_BASE_URL');
-  const refusal = readRefusal(reply);
-  const reason = refusal.kind === 'failed' ? refusal.reason : 'account';
-  return { kind: 'failed', reason, code: exception, fix: probeFix(exception, region) };
+  return { kind: 'failed', reason: readRefusal(reply).reason, code: exception, fix: probeFix(exception, region) };
 }
 
 function probeFix(exception: string, region: string): string {
@@ -261,11 +275,11 @@ function readEvent(event: Readonly<Record<string, unknown>>): ReportOutcome {
   if (typeof providerMessageId !== 'string' || providerMessageId === '' || typeof type !== 'string') return malformed;
   const [known, reason] = events.get(type) ?? ['unknown'];
   const state = type === 'TEXT_SUCCESSFUL' && isFinal === true ? 'delivered' : known;
-  const dollars = Number(totalMessagePrice ?? 0) + Number(totalCarrierFee ?? 0);
+  const cost = moneyOf((numberOf(totalMessagePrice) || 0) + (numberOf(totalCarrierFee) || 0), 'USD');
   return reported({
     providerMessageId,
     state,
     ...(reason === undefined ? {} : { reason, code: type }),
-    ...(dollars > 0 ? { cost: { micros: Math.round(dollars * 1_000_000), currency: 'USD' } } : {}),
+    ...(cost === undefined ? {} : { cost }),
   });
 }

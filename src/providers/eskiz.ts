@@ -1,34 +1,51 @@
 import Type from 'typebox';
-import type { DeliveryReport, DeliveryState, FailureReason, ProbeOutcome, SendOutcome } from '../domain/provider.ts';
+import { measureText } from '../domain/message-text.ts';
+import { parsePhoneNumber } from '../domain/phone-number.ts';
+import type {
+  DeliveryReport,
+  DeliveryState,
+  FailureReason,
+  OutgoingMessage,
+  ProbeOutcome,
+  SendOutcome,
+} from '../domain/provider.ts';
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply, type HttpSilence } from '../provider-kit/http-client.ts';
 import {
+  isTwoHundred,
   jsonOf,
   malformed,
+  moneyOf,
+  numberOf,
   probeSilence,
   probeStranger,
   refusedByStatus,
   reported,
   silent,
   unreadable,
+  WRONG_NUMBER,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 
 /**
  * What Eskiz's refusals say, as it has no error numbers. The texts are Russian or English, and change: only words that
- * carry the meaning are looked for, in this order. Source: the vendor's API collection and its answers (read 2026-11-20).
+ * carry the meaning are looked for, in this order. Source: answers that public clients of the API have met (read 2026-11-20).
  */
 const refusals: readonly (readonly [words: RegExp, code: string, reason: FailureReason])[] = [
   [/баланс|недостаточно|balance|insufficient/i, 'balance', 'account'],
   [/модераци|moderation/i, 'not-moderated', 'content'],
   // A test account takes three texts of Eskiz's own and nothing else.
   [/тестов|test (mode|account)|это тест/i, 'test-account', 'content'],
-  [/ник|nick|\bfrom\b|отправител/i, 'sender', 'content'],
-  [/ч[её]рн\p{L}+ спис|blacklist/iu, 'blacklist', 'blocked'],
-  [/mobile_phone|номер|phone/i, 'number', 'recipient'],
+  [/(?<!\p{L})ник(?!\p{L}|огд)|никнейм|nick|\bfrom\b|отправител/iu, 'sender', 'content'],
+  [/ч[её]рн\p{L}{1,4} спис|blacklist/iu, 'blacklist', 'blocked'],
+  [/country|стран[аыуе]|направлени/i, 'coverage', 'coverage'],
+  [WRONG_NUMBER, 'number', 'recipient'],
 ];
 
-/** Source: the vendor's API collection (read 2026-11-20); both the words of whole messages and those of the network. */
+/**
+ * Both the words of whole messages and those of the network. Source: https://github.com/iota-uz/eskiz (api/openapi.yaml), made
+ * from the vendor's API collection (read 2026-11-20).
+ */
 const deliveryStates: ReadonlyMap<string, DeliveryState> = new Map<string, DeliveryState>([
   ['WAITING', 'queued'],
   ['NEW', 'queued'],
@@ -134,7 +151,7 @@ export const eskiz = defineProvider({
             {
               mobile_phone: message.to.slice(1),
               message: message.text,
-              ...(isAtHome ? { from } : {}),
+              ...(isAtHome ? { from } : abroad(message)),
               callback_url: message.reportUrl,
             },
             { signal, bearer },
@@ -157,16 +174,15 @@ export const eskiz = defineProvider({
         if (reply.kind !== 'reply' || reply.status !== 200) return undefined;
         const data = fieldsOf(fieldsOf(reply.json)['data']);
         const report = readReport(providerMessageId, data['status']);
-        const price = Number(data['total_price']);
-        if (report === undefined || !(price > 0)) return report;
-        return { ...report, cost: { micros: Math.round(price * 1_000_000), currency: 'UZS' } };
+        const cost = moneyOf(numberOf(data['total_price']), 'UZS');
+        return report === undefined || cost === undefined ? report : { ...report, cost };
       },
 
       async probe(signal) {
         const reply = await ask(signal, (bearer) => http.get(`${base}/api/user/get-limit`, { signal, bearer }));
         if (reply.kind === 'silence') return probeSilence(reply, 'Eskiz', 'ESKIZ_BASE_URL');
         if (reply.kind === 'no-login') return readLoginProbe(reply.reply);
-        const balance = Number(fieldsOf(fieldsOf(reply.json)['data'])['balance']);
+        const balance = numberOf(fieldsOf(fieldsOf(reply.json)['data'])['balance']);
         if (reply.status !== 200 || !Number.isFinite(balance)) return probeStranger(reply, 'Eskiz', 'ESKIZ_BASE_URL');
         const detail = `balance ${balance} UZS`;
         if (balance > 0) return { kind: 'ready', detail };
@@ -178,6 +194,19 @@ export const eskiz = defineProvider({
 });
 
 const LOGIN_DEADLINE_MS = 5000;
+
+/**
+ * What the international service asks for besides, as public clients of it have it: the country, and whether the text needs
+ * UCS-2. Source: https://github.com/iota-uz/eskiz (api/openapi.yaml) (read 2026-11-20).
+ */
+function abroad({ to, text }: OutgoingMessage): { readonly country_code?: string; readonly unicode: string } {
+  const parsed = parsePhoneNumber(to);
+  const country = parsed.ok ? parsed.value.country : undefined;
+  return {
+    ...(country === undefined ? {} : { country_code: country }),
+    unicode: measureText(text).encoding === 'UCS-2' ? '1' : '0',
+  };
+}
 
 /** A token, or what came instead of one. */
 type Login = { readonly kind: 'token'; readonly text: string } | HttpReply | HttpSilence;
@@ -197,13 +226,15 @@ async function withSignal(login: Promise<Login>, signal: AbortSignal): Promise<L
 
 function readSendReply(reply: HttpReply): SendOutcome {
   const { id, status } = fieldsOf(reply.json);
-  const isTwoHundred = reply.status >= 200 && reply.status <= 299;
-  if (isTwoHundred && status !== 'error') return typeof id === 'string' && id !== '' ? accepted(id) : unreadable();
+  if (isTwoHundred(reply) && status !== 'error')
+    return typeof id === 'string' && id !== '' ? accepted(id) : unreadable();
   const words = refusalWords(reply.json);
-  const known = refusals.find(([pattern]) => pattern.test(words));
-  if (known !== undefined && reply.status < 500) return failed(known[2], known[1]);
+  // Other statuses say more than their words.
+  const isWorded = isTwoHundred(reply) || reply.status === 400 || reply.status === 422;
+  const known = isWorded ? refusals.find(([pattern]) => pattern.test(words)) : undefined;
+  if (known !== undefined) return failed(known[2], known[1]);
   // A refusal inside a 200 is a refusal: nothing was taken.
-  return isTwoHundred ? failed('content', 'refused') : refusedByStatus(reply);
+  return isTwoHundred(reply) ? failed('content', 'refused') : refusedByStatus(reply);
 }
 
 /** `{"message":"…"}`, or the lists of a form that was filled in wrongly, with the names of the fields. */

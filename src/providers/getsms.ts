@@ -2,10 +2,22 @@ import Type from 'typebox';
 import type { DeliveryReport, DeliveryState, FailureReason, ProbeOutcome, SendOutcome } from '../domain/provider.ts';
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
-import { probeSilence, probeStranger, refusedByStatus, silent, unreadable } from '../provider-kit/reading.ts';
+import {
+  isTwoHundred,
+  numberOf,
+  probeSilence,
+  probeStranger,
+  refusedByStatus,
+  silent,
+  unreadable,
+  wordOf,
+} from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 
-/** GetSMS's `error_no`, sent with HTTP 200. Source: https://getsms.uz/page/index/16 (read 2026-11-20). */
+/**
+ * GetSMS's `error_no`, sent with HTTP 200, as clients have it from https://getsms.uz/page/index/16, e.g.
+ * https://github.com/Fariz23031998/ScrapRegosUserBot (docs/getsms.md) (read 2026-11-20).
+ */
 const reasons: ReadonlyMap<string, FailureReason> = new Map<string, FailureReason>([
   ['100', 'account'], // login
   ['101', 'account'], // password
@@ -15,10 +27,10 @@ const reasons: ReadonlyMap<string, FailureReason> = new Map<string, FailureReaso
   ['201', 'content'],
   ['202', 'content'], // nickname
   ['203', 'content'],
-  ['300', 'recipient'],
+  ['300', 'recipient'], // "is NOT a phone number"
 ]);
 
-/** The words of its status call, without case and signs. Source: as above, and what public clients have seen. */
+/** The words of its status call, without case and signs. Source: what public clients expect; the manual shows `delivered` alone. */
 const deliveryStates: ReadonlyMap<string, readonly [DeliveryState, FailureReason?]> = new Map([
   ['transmitted', ['sent']],
   ['sent', ['sent']],
@@ -30,7 +42,7 @@ const deliveryStates: ReadonlyMap<string, readonly [DeliveryState, FailureReason
   ['failed', ['failed', 'unavailable']],
 ]);
 
-/** There is no name and no TLS in the vendor's manual. */
+/** The vendor's page speaks of https, and its manual and all public clients have this address only. */
 const GETSMS_API = 'http://185.8.212.184/smsgateway';
 
 /** GetSMS.uz: Uzbekistan. It posts no delivery reports and has to be asked. */
@@ -98,7 +110,7 @@ function isEmptyList({ json }: HttpReply): boolean {
 }
 
 function errorNumberOf(item: Readonly<Record<string, unknown>>): string | undefined {
-  const number = String(item['error_no'] ?? '');
+  const number = wordOf(item['error_no']);
   return /^[1-9]\d{0,4}$/.test(number) ? number : undefined;
 }
 
@@ -107,11 +119,12 @@ function readSendReply(reply: HttpReply): SendOutcome {
   const number = errorNumberOf(item);
   const reason = number === undefined ? undefined : reasons.get(number);
   if (reason !== undefined) return failed(reason, `error ${number}`);
-  if (reply.status < 200 || reply.status > 299) return refusedByStatus(reply);
+  if (!isTwoHundred(reply)) return refusedByStatus(reply);
   // The item says what became of the message: an error, known or not, took none.
-  if (number !== undefined || (item['error'] !== undefined && Number(item['error']) !== 0))
-    return failed('content', number === undefined ? 'refused' : `error ${number}`);
-  const id = String(item['request_id'] ?? '');
+  const { error = 0 } = item;
+  const isRefused = error !== null && error !== false && numberOf(error) !== 0;
+  if (number !== undefined || isRefused) return failed('content', number === undefined ? 'refused' : `error ${number}`);
+  const id = wordOf(item['request_id']);
   return /^\d+$/.test(id) ? accepted(id) : unreadable();
 }
 

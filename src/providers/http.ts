@@ -2,9 +2,9 @@ import Type, { type Static } from 'typebox';
 import type { DeliveryReport, ReportOutcome, ReportRequest, SendOutcome } from '../domain/provider.ts';
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import type { HttpReply } from '../provider-kit/http-client.ts';
-import { namesIn, sendTemplate, templateFaults, valueAt } from '../provider-kit/http-template.ts';
 import {
   forged,
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -15,6 +15,7 @@ import {
   unreadable,
 } from '../provider-kit/reading.ts';
 import { isSame } from '../provider-kit/signature.ts';
+import { namesIn, sendTemplate, templateFaults, valueAt } from './http/template.ts';
 
 const closed = { additionalProperties: false } as const;
 const fields = Type.Record(Type.String({ minLength: 1 }), Type.String());
@@ -152,8 +153,7 @@ export const http = defineProvider({
         const { reason, code = `errors ${index}`, optOut } = refusal;
         return failed(reason, code, optOut === true ? { optOut } : {});
       }
-      const isTwoHundred = reply.status >= 200 && reply.status <= 299;
-      if (!(success.status?.includes(reply.status) ?? isTwoHundred)) return refusedByStatus(reply);
+      if (!(success.status?.includes(reply.status) ?? isTwoHundred(reply))) return refusedByStatus(reply);
       if (success.json !== undefined) {
         const said = valueAt(reply.json, success.json.path);
         if (said === undefined || said === null) return unreadable();
@@ -247,13 +247,15 @@ function readReports(posted: ReportRequest, report: Report, secret: string | und
   if (report.secret !== undefined && !isSame(textOf(valueAt(whole, report.secret)) ?? '', secret ?? '')) return forged;
   const list = report.list === undefined ? whole : valueAt(whole, report.list);
   const states = new Map(Object.entries(report.states).map(([word, state]) => [word.toLowerCase(), state]));
+  // Not looked up in the object itself: an error `constructor` would find what every object has.
+  const reasons = new Map(Object.entries(report.reasons ?? {}));
   const reports = (Array.isArray(list) ? list : [list]).flatMap((item): DeliveryReport[] => {
     const [providerMessageId, word] = [textOf(valueAt(item, report.id)), textOf(valueAt(item, report.state))];
     if (providerMessageId === undefined || word === undefined) return [];
     const state = states.get(word.toLowerCase()) ?? 'unknown';
     if (state !== 'failed' && state !== 'undelivered') return [{ providerMessageId, state }];
     const error = report.error === undefined ? undefined : textOf(valueAt(item, report.error));
-    const reason = report.reasons?.[error ?? ''] ?? report.reasons?.[word] ?? 'unavailable';
+    const reason = reasons.get(error ?? '') ?? reasons.get(word) ?? 'unavailable';
     // No longer than an error code is: sentences could quote the text.
     const code = [word, error].filter((part) => part !== undefined && /^[\w.-]{1,12}$/.test(part)).join(' ');
     return [{ providerMessageId, state, reason, code: code === '' ? state : code }];
@@ -263,7 +265,7 @@ function readReports(posted: ReportRequest, report: Report, secret: string | und
 
 function documentOf(posted: ReportRequest, where: Report['in']): unknown {
   if (where === 'json') return jsonOf(posted);
-  const text = where === 'query' ? new URL(posted.url).search : new TextDecoder().decode(posted.rawBody);
+  const text = where === 'query' ? (URL.parse(posted.url)?.search ?? '') : new TextDecoder().decode(posted.rawBody);
   return Object.fromEntries(new URLSearchParams(text));
 }
 

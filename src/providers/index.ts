@@ -20,23 +20,23 @@ import { vonage } from './vonage.ts';
 import { whatsapp } from './whatsapp.ts';
 
 /** Every provider that credentials can switch on, in the order in which an app without routes tries them. */
-export const providerDefinitions: readonly ProviderDefinition<TObject>[] = [
-  eskiz as unknown as ProviderDefinition<TObject>,
-  playmobile as unknown as ProviderDefinition<TObject>,
-  getsms as unknown as ProviderDefinition<TObject>,
-  messaggio as unknown as ProviderDefinition<TObject>,
-  messaggioOtp as unknown as ProviderDefinition<TObject>,
-  twilio as unknown as ProviderDefinition<TObject>,
-  twilioVerify as unknown as ProviderDefinition<TObject>,
-  vonage as unknown as ProviderDefinition<TObject>,
-  infobip as unknown as ProviderDefinition<TObject>,
-  plivo as unknown as ProviderDefinition<TObject>,
-  sinch as unknown as ProviderDefinition<TObject>,
-  aws as unknown as ProviderDefinition<TObject>,
-  smpp as unknown as ProviderDefinition<TObject>,
-  http as unknown as ProviderDefinition<TObject>,
-  twilioVoice as unknown as ProviderDefinition<TObject>,
-  whatsapp as unknown as ProviderDefinition<TObject>,
-  telegram as unknown as ProviderDefinition<TObject>,
-  smtp as unknown as ProviderDefinition<TObject>,
-];
+export const providerDefinitions = [
+  eskiz,
+  playmobile,
+  getsms,
+  messaggio,
+  messaggioOtp,
+  twilio,
+  twilioVerify,
+  vonage,
+  infobip,
+  plivo,
+  sinch,
+  aws,
+  smpp,
+  http,
+  twilioVoice,
+  whatsapp,
+  telegram,
+  smtp,
+] satisfies readonly { readonly id: string }[] as readonly unknown[] as readonly ProviderDefinition<TObject>[];

@@ -11,14 +11,18 @@ import type {
 import { accepted, defineProvider, failed, reasonForStatus } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
+  isTwoHundred,
   jsonOf,
   malformed,
+  moneyOf,
+  numberOf,
   probeSilence,
   probeStranger,
   refusedByStatus,
   reported,
   silent,
   unreadable,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf } from '../provider-kit/settings.ts';
 
@@ -190,19 +194,20 @@ function messageOf(message: OutgoingMessage, from: string | undefined) {
 }
 
 function readSendReply(reply: HttpReply, id: string): SendOutcome {
-  if (reply.status < 200 || reply.status > 299) return refusedByStatus(reply, errorCode(reply));
+  if (!isTwoHundred(reply)) return refusedByStatus(reply, errorCode(reply));
   const { messages } = fieldsOf(reply.json);
   const message = fieldsOf(Array.isArray(messages) ? messages[0] : undefined);
   const status = fieldsOf(message['status']);
   // Refusals come with HTTP 200 as well.
-  if (status['groupId'] === REJECTED_GROUP || statusReasons.has(Number(status['id']))) {
+  const statusId = numberOf(status['id']);
+  if (status['groupId'] === REJECTED_GROUP || statusReasons.has(statusId)) {
     // Only our own earlier hand-over can have used this id: its outcome was lost, and it was taken.
-    if (status['id'] === DUPLICATE_STATUS) return accepted(id);
-    return failed(statusReasons.get(Number(status['id'])) ?? 'unavailable', nameOf(status));
+    if (statusId === DUPLICATE_STATUS) return accepted(id);
+    return failed(statusReasons.get(statusId) ?? 'unavailable', nameOf(status));
   }
   const { messageId } = message;
   if (typeof messageId !== 'string' || messageId === '') return unreadable();
-  const segments = Number(fieldsOf(message['details'])['messageCount']);
+  const segments = numberOf(fieldsOf(message['details'])['messageCount']);
   return accepted(messageId, { segments: Number.isInteger(segments) && segments > 0 ? segments : undefined });
 }
 
@@ -227,7 +232,7 @@ function readResult(result: unknown): DeliveryReport | undefined {
   const fields = fieldsOf(result);
   const { messageId } = fields;
   const [status, error] = [fieldsOf(fields['status']), fieldsOf(fields['error'])];
-  const [statusId, errorId] = [Number(status['id']), Number(error['id'])];
+  const [statusId, errorId] = [numberOf(status['id']), numberOf(error['id'])];
   if (typeof messageId !== 'string' || messageId === '' || !Number.isInteger(status['groupId'])) return undefined;
   const state = statusStates.get(statusId) ?? groupStates.get(Number(status['groupId'])) ?? 'unknown';
   const cost = costOf(fields);
@@ -245,18 +250,15 @@ function readResult(result: unknown): DeliveryReport | undefined {
 /** The price is that of one SMS; a long message is several. `smsCount` is what older versions call the number. */
 function costOf(fields: Readonly<Record<string, unknown>>): Money | undefined {
   const { pricePerMessage, currency } = fieldsOf(fields['price']);
-  const count = Number(fields['messageCount'] ?? fields['smsCount'] ?? 1);
-  if (typeof pricePerMessage !== 'number' || typeof currency !== 'string' || !/^[A-Z]{3}$/.test(currency))
-    return undefined;
-  const micros = Math.round(pricePerMessage * count * 1_000_000);
-  return micros > 0 ? { micros, currency } : undefined;
+  const count = numberOf(fields['messageCount'] ?? fields['smsCount'] ?? 1);
+  return moneyOf(numberOf(pricePerMessage) * count, currency);
 }
 
 /** The balance is told and not judged: accounts that pay by invoice send with none. */
 function readProbe(reply: HttpReply): ProbeOutcome {
   const { balance, currency } = fieldsOf(reply.json);
-  if (reply.status === 200 && typeof balance === 'number' && typeof currency === 'string')
-    return { kind: 'ready', detail: `balance ${balance} ${currency}` };
+  if (reply.status === 200 && typeof balance === 'number')
+    return { kind: 'ready', detail: `balance ${balance}${/^[A-Z]{3}$/.test(wordOf(currency)) ? ` ${currency}` : ''}` };
   const code = errorCode(reply);
   if (reply.status === 401) {
     const fix =

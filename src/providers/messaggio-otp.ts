@@ -9,21 +9,30 @@ import type {
 } from '../domain/provider.ts';
 import { accepted, defineManagedProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
-import { probeSilence, probeStranger, refusedByStatus, silent, unreadable } from '../provider-kit/reading.ts';
+import {
+  isTwoHundred,
+  probeSilence,
+  probeStranger,
+  refusedByStatus,
+  silent,
+  unreadable,
+  WRONG_NUMBER,
+} from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 
 /**
  * What refusals say, as there are no error numbers: `{"title":"…","detail":"…"}`. Only words that carry the meaning are
- * looked for, in this order. Source: the vendor publishes no list; its guide (https://messaggio.com) and public clients of
- * the API (read 2026-11-20).
+ * looked for, in this order. The vendor publishes no list, and public clients of the API quote none of its words: these are
+ * the ones that such services use.
  */
 const refusals: readonly (readonly [words: RegExp, code: string, reason: FailureReason])[] = [
   [/balance|funds|payment/i, 'balance', 'account'],
+  [/too many|rate.?limit|throttl/i, 'throttled', 'throttled'],
   [/sender|template|channel|\bfrom\b/i, 'sender', 'content'],
   [/opted?.?out|unsubscri/i, 'opt-out', 'blocked'],
   [/black.?list|stop.?list|blocked/i, 'blocked', 'blocked'],
   [/country|route|destination/i, 'coverage', 'coverage'],
-  [/phone|number|recipient|\bto\b/i, 'number', 'recipient'],
+  [WRONG_NUMBER, 'number', 'recipient'],
 ];
 
 /** Words for a code that can no more become right. Only `CODE_VERIFIED` is known for sure; see `readCheck`. */
@@ -108,16 +117,14 @@ export const messaggioOtp = defineManagedProvider({
   },
 });
 
-function isTwoHundred({ status }: HttpReply): boolean {
-  return status >= 200 && status <= 299;
-}
-
 function readStart(reply: HttpReply): SendOutcome {
   const id = fieldsOf(reply.json)['auth_id'];
   if (isTwoHundred(reply) && typeof id === 'string' && id !== '') return accepted(id);
-  const words = wordsOf(reply.json);
-  if (isTwoHundred(reply) && words === '') return unreadable();
   // The vendor's messaging API refuses single recipients inside a 200, so a 2xx that only says what is wrong is a refusal.
+  // `message` alone does not: it may be that the code is on its way.
+  const { message: _, ...fault } = fieldsOf(reply.json);
+  const words = wordsOf(isTwoHundred(reply) ? fault : reply.json);
+  if (isTwoHundred(reply) && words === '') return unreadable();
   const isRefusal = isTwoHundred(reply) || [400, 402, 404, 409, 422].includes(reply.status);
   const known = isRefusal ? refusals.find(([pattern]) => pattern.test(words)) : undefined;
   if (known !== undefined) return failed(known[2], known[1], known[1] === 'opt-out' ? { optOut: true } : {});
@@ -139,10 +146,8 @@ function readCheck(reply: HttpReply): ManagedCheckOutcome {
   if (reply.status === 410 || (reply.status === 404 && words !== '')) return { kind: 'gone' };
   const isAboutCode = [400, 409, 422].includes(reply.status) && /code|otp|auth_?id|verif/i.test(words);
   if (isAboutCode) return { kind: goneWords.test(words) ? 'gone' : 'wrong' };
-  const refused = refusedByStatus(reply);
-  return refused.kind === 'failed'
-    ? { kind: 'failed', reason: refused.reason, code: refused.code }
-    : { kind: 'failed', reason: 'uncertain', code: 'unreadable' };
+  const { reason, code } = refusedByStatus(reply);
+  return { kind: 'failed', reason, code };
 }
 
 function readReport(providerMessageId: string, json: unknown): DeliveryReport | undefined {

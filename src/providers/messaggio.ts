@@ -3,21 +3,25 @@ import type { DeliveryReport, DeliveryState, FailureReason, ProbeOutcome, SendOu
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
+  isTwoHundred,
   jsonOf,
   malformed,
+  numberOf,
   probeSilence,
   probeStranger,
   refusedByStatus,
   reported,
   silent,
   unreadable,
+  WRONG_NUMBER,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 
 /**
  * What Messaggio's refusals say in `title` and `detail`, as it has no error numbers: of the whole request with a status
  * that is no 2xx, of the one recipient inside a 200. Only words that carry the meaning are looked for, in this order.
- * Source: https://messaggio.com/api-docs/ and what public clients have seen (read 2026-11-20).
+ * Source: what public clients of https://messaggio.com/api-docs/ have seen (read 2026-11-20).
  */
 const refusals: readonly (readonly [words: RegExp, code: string, reason: FailureReason])[] = [
   [/balance|insufficient|not enough|funds|баланс|недостаточно/i, 'balance', 'account'],
@@ -29,7 +33,7 @@ const refusals: readonly (readonly [words: RegExp, code: string, reason: Failure
   [/\bproject\b/i, 'project', 'account'],
   [/country|destination|operator|\bnetwork\b|\broute\b|coverage/i, 'coverage', 'coverage'],
   [/template|content|\btext\b|moderation|spam|шаблон|текст/i, 'content', 'content'],
-  [/phone|number|recipient|msisdn|номер/i, 'number', 'recipient'],
+  [WRONG_NUMBER, 'number', 'recipient'],
 ];
 
 /**
@@ -119,11 +123,11 @@ export const messaggio = defineProvider({
       // Flat in what is posted, one level deeper in the answer of `statuses`.
       const inner = typeof outer['status'] === 'object' ? fieldsOf(outer['status']) : outer;
       const id = outer['message_id'];
-      const status = inner['status'] === '' ? Number.NaN : Number(inner['status'] ?? Number.NaN);
+      const status = numberOf(inner['status']);
       if (typeof id !== 'string' || id === '' || !Number.isInteger(status)) return undefined;
       const [state, reason] = deliveryStates.get(status) ?? ['unknown'];
       if (reason === undefined) return { providerMessageId: id, state };
-      const place = order.indexOf(String(inner['channel']));
+      const place = order.indexOf(wordOf(inner['channel']));
       if (place !== -1 && place < order.length - 1) return { providerMessageId: id, state: 'sent' };
       return { providerMessageId: id, state, reason, code: `status ${status}` };
     }
@@ -205,7 +209,7 @@ function isOtherEvent(entry: unknown): boolean {
 }
 
 function readSendReply(reply: HttpReply): SendOutcome {
-  if (reply.status < 200 || reply.status > 299) {
+  if (!isTwoHundred(reply)) {
     const { title, detail } = fieldsOf(reply.json);
     const isJudgement = reply.status === 400 || reply.status === 402 || reply.status === 422;
     return (isJudgement ? refusedInWords(title, detail) : undefined) ?? refusedByStatus(reply);
@@ -221,7 +225,7 @@ function readSendReply(reply: HttpReply): SendOutcome {
 }
 
 /** The detail says more than the title, which is often the same for all. */
-function refusedInWords(title: unknown, detail: unknown): SendOutcome | undefined {
+function refusedInWords(title: unknown, detail: unknown): ReturnType<typeof failed> | undefined {
   for (const words of [detail, title]) {
     if (typeof words !== 'string') continue;
     const known = refusals.find(([pattern]) => pattern.test(words));
@@ -232,8 +236,7 @@ function refusedInWords(title: unknown, detail: unknown): SendOutcome | undefine
 
 function readProbeReply(reply: HttpReply): ProbeOutcome {
   const { statuses, title, detail } = fieldsOf(reply.json);
-  const refusal = refusedInWords(title, detail);
-  const isLogin = refusal?.kind === 'failed' && refusal.reason === 'account';
+  const isLogin = refusedInWords(title, detail)?.reason === 'account';
   if (reply.status === 401 || reply.status === 403 || (reply.status < 500 && isLogin)) {
     const fix =
       'Messaggio refuses the login: MESSAGGIO_API_KEY is the Project Login from the details of an active project, neither the secret key nor the password of the website. Where the project has a list of addresses, this server has to be on it, and the balance must not be empty.';

@@ -3,6 +3,7 @@ import type { DeliveryReport, DeliveryState, FailureReason, ProbeOutcome, SendOu
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -11,6 +12,7 @@ import {
   reported,
   silent,
   unreadable,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 
@@ -27,7 +29,7 @@ const reasons: ReadonlyMap<string, FailureReason> = new Map<string, FailureReaso
   ['103', 'account'], // no channel
   ['104', 'account'], // priority
   ['105', 'account'], // too many ids
-  ['202', 'recipient'], // no recipient, or none that can be one
+  ['202', 'recipient'], // "no recipient": ours always have one, so it is none in Playmobile's eyes
   ['204', 'account'], // no e-mail address
   ['205', 'account'], // no message-id
   ['206', 'account'], // variables
@@ -50,8 +52,8 @@ const reasons: ReadonlyMap<string, FailureReason> = new Map<string, FailureReaso
 ]);
 
 /**
- * Words of delivery reports, without case and signs: clients write both `NotDelivered` and `not_delivered`.
- * Source: the vendor's pages about integration at https://wiki.playmobile.uz (read 2026-11-20).
+ * Words of delivery reports, without case and signs: clients write both `NotDelivered` and `not_delivered`. Source: public
+ * clients of the API; the vendor's wiki (https://wiki.playmobile.uz) was not seen whole.
  */
 const deliveryStates: ReadonlyMap<string, readonly [DeliveryState, FailureReason?]> = new Map([
   ['accepted', ['queued']],
@@ -70,8 +72,8 @@ const PLAYMOBILE_API = 'https://send.smsxabar.uz';
 /** The short code that every account may send from. */
 const SHARED_ORIGINATOR = '3700';
 /**
- * The end of our id, of which 16 characters are random. The vendor's manual is quoted with 20 as the most that it takes
- * (https://github.com/absolutionsuz/playmobile-client, read 2026-11-20).
+ * The end of our id, of which 16 characters are random. Clients quote the vendor's manual with 20 as the most, and its wiki
+ * with 40.
  */
 const MESSAGE_ID_CHARS = 20;
 
@@ -155,8 +157,7 @@ function readSendReply(reply: HttpReply, id: string): SendOutcome {
   const reason = code === undefined ? undefined : reasons.get(code);
   // Not the bare number: HTTP 401 is the login, error 401 the sender.
   if (reason !== undefined) return failed(reason, `error ${code}`);
-  if (reply.status < 200 || reply.status > 299)
-    return refusedByStatus(reply, code === undefined ? undefined : `error ${code}`);
+  if (!isTwoHundred(reply)) return refusedByStatus(reply, code === undefined ? undefined : `error ${code}`);
   return isReceived(reply) ? accepted(id) : unreadable();
 }
 
@@ -167,7 +168,7 @@ function isReceived({ text }: HttpReply): boolean {
 /** With a hyphen in the manual, with `_` in answers that clients have seen; a number or a text. */
 function errorCodeOf({ json }: HttpReply): string | undefined {
   const fields = fieldsOf(json);
-  const code = String(fields['error-code'] ?? fields['error_code'] ?? '');
+  const code = wordOf(fields['error-code'] ?? fields['error_code']);
   return /^\d{1,5}$/.test(code) ? code : undefined;
 }
 

@@ -1,5 +1,4 @@
 import Type from 'typebox';
-import type { Money } from '../domain/price.ts';
 import type {
   DeliveryReport,
   DeliveryState,
@@ -14,13 +13,18 @@ import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
   forged,
   headerOf,
+  isTwoHundred,
   malformed,
+  moneyOf,
+  numberOf,
   probeSilence,
   probeStranger,
   refusedByStatus,
   reported,
   silent,
   unreadable,
+  WRONG_NUMBER,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 import { hmac, isSame } from '../provider-kit/signature.ts';
@@ -64,7 +68,7 @@ const refusals: readonly (readonly [words: RegExp, code: string, reason: Failure
   [/trial|sandbox|unverified|not verified/i, 'trial', 'blocked'],
   [/geo|country|region|permission/i, 'geo-permission', 'blocked'],
   [/\bsrc\b|source|sender|powerpack/i, 'src', 'content'],
-  [/\bdst\b|destination|not a valid phone number/i, 'dst', 'recipient'],
+  [WRONG_NUMBER, 'dst', 'recipient'],
 ];
 
 /** Source: https://www.plivo.com/docs/messaging/api/message/message-status-callbacks (read 2026-11-20). */
@@ -162,21 +166,21 @@ export const plivo = defineProvider({
 
 function readSendReply(reply: HttpReply, from: string | undefined): SendOutcome {
   const { message_uuid: ids, error, invalid_number: invalidNumbers } = fieldsOf(reply.json);
-  const isTwoHundred = reply.status >= 200 && reply.status <= 299;
   const id: unknown = Array.isArray(ids) ? ids[0] : ids;
-  if (isTwoHundred && typeof id === 'string' && id !== '') return accepted(id);
+  if (isTwoHundred(reply) && typeof id === 'string' && id !== '') return accepted(id);
   // A list without an id, and the number on another list: nothing was taken.
-  if (isTwoHundred && Array.isArray(invalidNumbers) && invalidNumbers.length > 0) return failed('recipient', 'dst');
+  if (isTwoHundred(reply) && Array.isArray(invalidNumbers) && invalidNumbers.length > 0)
+    return failed('recipient', 'dst');
   const words = typeof error === 'string' ? error : '';
-  if (isTwoHundred && words === '') return unreadable();
+  if (isTwoHundred(reply) && words === '') return unreadable();
   // Both numbers are refused in the same words, with the number in them.
   const digits = from?.replace(/\D/g, '') ?? '';
   if (digits !== '' && words.includes(digits)) return failed('content', 'src');
   // Other statuses say more than their words.
-  const isWorded = isTwoHundred || reply.status === 400 || reply.status === 403;
+  const isWorded = isTwoHundred(reply) || reply.status === 400 || reply.status === 403;
   const known = isWorded ? refusals.find(([pattern]) => pattern.test(words)) : undefined;
   if (known !== undefined) return failed(known[2], known[1]);
-  return isTwoHundred ? failed('content', 'refused') : refusedByStatus(reply);
+  return isTwoHundred(reply) ? failed('content', 'refused') : refusedByStatus(reply);
 }
 
 // --- Delivery reports
@@ -248,23 +252,17 @@ type ReportFields = Readonly<Record<'id' | 'status' | 'error' | 'total' | 'rate'
 function reportOf({ id, status, error, total, rate, units }: ReportFields): DeliveryReport | undefined {
   if (typeof id !== 'string' || id === '' || typeof status !== 'string' || status === '') return undefined;
   const state = deliveryStates.get(status.toLowerCase()) ?? 'unknown';
-  // The rate is for one unit, the amount for the whole message.
-  const cost = dollars(total) ?? dollars(Number(rate) * Number(units ?? 1));
+  // Both in US dollars: the rate is for one unit, the amount for the whole message.
+  const cost = moneyOf(numberOf(total), 'USD') ?? moneyOf(numberOf(rate) * numberOf(units ?? 1), 'USD');
   const report = { providerMessageId: id, state, ...(cost === undefined ? {} : { cost }) };
   if (state !== 'failed' && state !== 'undelivered') return report;
-  const code = /^\d{1,6}$/.test(String(error)) ? Number(error) : 0;
+  const code = /^\d{1,6}$/.test(wordOf(error)) ? Number(error) : 0;
   return {
     ...report,
     reason: errorReasons.get(code) ?? 'unavailable',
     code: code === 0 ? status.toLowerCase() : String(code),
     ...(code === STOP_ERROR ? { optOut: true } : {}),
   };
-}
-
-/** Plivo writes amounts as strings, in US dollars. */
-function dollars(amount: unknown): Money | undefined {
-  const micros = Math.round(Number(amount) * 1_000_000);
-  return micros > 0 ? { micros, currency: 'USD' } : undefined;
 }
 
 // --- Probe
@@ -280,7 +278,7 @@ function readProbe(reply: HttpReply): ProbeOutcome {
     const fix = 'Too many requests at once on this account: try again in a moment.';
     return { kind: 'failed', reason: reasonForStatus(429), code: '429', fix };
   }
-  const balance = Number(credits ?? Number.NaN);
+  const balance = numberOf(credits);
   if (reply.status !== 200 || !Number.isFinite(balance)) return probeStranger(reply, 'Plivo', 'PLIVO_BASE_URL');
   if (balance > 0 || billing !== 'prepaid' || isRecharged === true)
     return { kind: 'ready', detail: `balance ${balance} USD` };

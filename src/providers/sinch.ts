@@ -12,6 +12,7 @@ import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
   forged,
   headerOf,
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -20,6 +21,7 @@ import {
   reported,
   silent,
   unreadable,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 import { hmac, isSame } from '../provider-kit/signature.ts';
@@ -172,8 +174,7 @@ export const sinch = defineProvider({
 
 function readSendReply(reply: HttpReply): SendOutcome {
   const { id, code, text } = fieldsOf(reply.json);
-  if (reply.status >= 200 && reply.status <= 299)
-    return typeof id === 'string' && id !== '' ? accepted(id) : unreadable();
+  if (isTwoHundred(reply)) return typeof id === 'string' && id !== '' ? accepted(id) : unreadable();
   if ((reply.status !== 400 && reply.status !== 403) || !isCode(code)) return refusedByStatus(reply);
   if (code === 'syntax_invalid_parameter_format') return failed(formatFault(text), code);
   const reason = refusals.get(code);
@@ -184,7 +185,7 @@ function readSendReply(reply: HttpReply): SendOutcome {
 function formatFault(text: unknown): FailureReason {
   const words = typeof text === 'string' ? text : '';
   const isAnotherField = /\bfrom\b|originator|sender|callback|expire/i.test(words);
-  return !isAnotherField && /\bto\b|recipient|msisdn|phone number/i.test(words) ? 'recipient' : 'content';
+  return !isAnotherField && /["'`]to["'`]|recipient|msisdn|phone number/i.test(words) ? 'recipient' : 'content';
 }
 
 function isCode(value: unknown): value is string {
@@ -196,7 +197,7 @@ function readReport(json: unknown): DeliveryReport | undefined {
   const body = fieldsOf(json);
   const { batch_id: id, statuses, type } = body;
   const { status, code } = Array.isArray(statuses) ? fieldsOf(statuses[0]) : body;
-  if (!/^(recipient_)?delivery_report_sms$/.test(String(type))) return undefined;
+  if (!/^(recipient_)?delivery_report_sms$/.test(wordOf(type))) return undefined;
   if (typeof id !== 'string' || id === '' || typeof status !== 'string' || status === '') return undefined;
   const word = status.toLowerCase();
   const state = deliveryStates.get(word) ?? 'unknown';

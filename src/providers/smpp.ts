@@ -3,14 +3,14 @@ import Type, { type Static } from 'typebox';
 import { measureText } from '../domain/message-text.ts';
 import type { FailureReason, ProbeOutcome } from '../domain/provider.ts';
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
-import { loadSmpp, type Pdu, type PduFields, type SmppLibrary } from '../provider-kit/smpp-library.ts';
-import { openSmppLink, type SmppAnswer } from '../provider-kit/smpp-link.ts';
-import { openSmppReceipts } from '../provider-kit/smpp-receipts.ts';
+import { loadSmpp, type Pdu, type PduFields, type SmppLibrary } from './smpp/library.ts';
+import { openSmppLink, type SmppAnswer } from './smpp/link.ts';
+import { openSmppReceipts } from './smpp/receipts.ts';
 
 /**
  * What a message centre means by the `command_status` of its answer: SMPP 3.4, section 5.1.3, as carriers repeat it
  * (http://docs.aerialink.net/api/smpp/smpp-status-codes/, https://www.tops.com.pl/en/smscc/manual/errors/smpp.html, read
- * 2026-11-20); from 0x100 on SMPP 5.0. 0x400 to 0x4FF are the carrier's own, and some carriers use the others in a way of
+ * 2026-11-20); from 0x100 on SMPP 5.0 (general knowledge, not confirmed). 0x400 to 0x4FF are the carrier's own, and some carriers use the others in a way of
  * their own too: the setting `reasons` comes first.
  */
 const statusReasons: ReadonlyMap<number, FailureReason> = new Map<number, FailureReason>([

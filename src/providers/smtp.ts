@@ -19,7 +19,8 @@ const refusals: readonly (readonly [step: RegExp, reply: RegExp, reason: Failure
   [/^MAIL FROM/, /^552/, 'content'], // too large
   [/^MAIL FROM/, /^5/, 'account'], // not from this sender
   [/^RCPT TO/, /^5\d\d[ -]5\.7\./, 'blocked'], // not to there, or not by us
-  [/^RCPT TO/, /^55[013]/, 'recipient'], // no such mailbox
+  // No such mailbox. A code behind the number that is of something else takes precedence: 5.1.7 and 5.1.8 are the sender's.
+  [/^RCPT TO/, /^55[013](?:[ -]5\.1\.(?:[0-6]|10)\b|(?![ -]\d\.\d))/, 'recipient'],
   [/^RCPT TO/, /^552/, 'unavailable'], // mailbox full
   [/^RCPT TO/, /^5/, 'blocked'],
   [/^DATA/, /^5/, 'content'],

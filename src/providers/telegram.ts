@@ -6,6 +6,7 @@ import { fieldsOf, type HttpReply, type HttpSilence } from '../provider-kit/http
 import {
   forged,
   headerOf,
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -169,7 +170,6 @@ export const telegram = defineProvider({
 
 function readSendReply(reply: HttpReply): SendOutcome {
   const { ok, result, error } = fieldsOf(reply.json);
-  const isTwoHundred = reply.status >= 200 && reply.status <= 299;
   if (ok === false && typeof error === 'string') {
     const wait = /^FLOOD_WAIT(?:_(\d{1,6}))?$/.exec(error);
     if (wait !== null) {
@@ -180,9 +180,9 @@ function readSendReply(reply: HttpReply): SendOutcome {
     if (reason !== undefined) return failed(reason, error);
     const code = errorName(error);
     // `ok: false` is a refusal whatever the status: nothing was taken.
-    return isTwoHundred ? failed('unavailable', code) : refusedByStatus(reply, code);
+    return isTwoHundred(reply) ? failed('unavailable', code) : refusedByStatus(reply, code);
   }
-  if (!isTwoHundred) return refusedByStatus(reply);
+  if (!isTwoHundred(reply)) return refusedByStatus(reply);
   const status = fieldsOf(result);
   const id = status['request_id'];
   if (ok !== true || typeof id !== 'string' || id === '') return unreadable();

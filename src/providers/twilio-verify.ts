@@ -11,7 +11,7 @@ import type {
 } from '../domain/provider.ts';
 import { accepted, defineManagedProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf, type HttpSilence } from '../provider-kit/http-client.ts';
-import { silent, unreadable } from '../provider-kit/reading.ts';
+import { isTwoHundred, silent, unreadable, wordOf } from '../provider-kit/reading.ts';
 import { baseUrlSetting } from '../provider-kit/settings.ts';
 import {
   readTwilioProbe,
@@ -21,8 +21,8 @@ import {
   twilioLoginEnvironment,
   twilioLoginFaults,
   twilioLoginSettings,
-} from '../provider-kit/twilio-account.ts';
-import { connectTwilio, type TwilioReply } from '../provider-kit/twilio-sdk.ts';
+} from './twilio/account.ts';
+import { connectTwilio, type TwilioReply } from './twilio/sdk.ts';
 import { twilioFailureReasons } from './twilio.ts';
 
 /**
@@ -216,10 +216,6 @@ function localeFor({ locale, channel, to }: ManagedStart): string | undefined {
   return known ?? (READS_RUSSIAN.test(to) ? 'ru' : undefined);
 }
 
-function isTwoHundred({ status }: TwilioReply): boolean {
-  return status >= 200 && status <= 299;
-}
-
 function codeOf(reply: TwilioReply): number | undefined {
   return twilioCode(fieldsOf(reply.json)['code']);
 }
@@ -246,7 +242,7 @@ function readStart(reply: TwilioReply): SendOutcome {
 function refused(reply: TwilioReply): Extract<SendOutcome, { kind: 'failed' }> {
   // The message names the parameter: "Invalid parameter `To`: …".
   if (codeOf(reply) === 60200) {
-    const [, parameter] = /parameter:?\s*`?(\w+)/i.exec(String(fieldsOf(reply.json)['message'])) ?? [];
+    const [, parameter] = /parameter:?\s*`?(\w+)/i.exec(wordOf(fieldsOf(reply.json)['message'])) ?? [];
     const reason = parameter === 'To' ? 'recipient' : parameter === 'Channel' ? 'coverage' : 'content';
     return { kind: 'failed', reason, code: '60200' };
   }
@@ -269,7 +265,7 @@ function readCheck(reply: TwilioReply, asked: string): ManagedCheckOutcome {
   // Twilio compares five codes, as many as we do; then it keeps silent until the verification's end.
   if (code === 20404 || code === 60202) return { kind: 'gone' };
   // What is not 4 to 10 digits is not compared.
-  if (code === 60200 && /\bCode\b/.test(String(message))) return { kind: 'wrong' };
+  if (code === 60200 && /\bCode\b/.test(wordOf(message))) return { kind: 'wrong' };
   const { reason, code: said } = refused(reply);
   return { kind: 'failed', reason, code: said };
 }
@@ -280,7 +276,7 @@ function readReport(providerMessageId: string, json: unknown): DeliveryReport | 
   const [last] = (Array.isArray(attempts) ? attempts : [])
     .map((attempt: unknown) => fieldsOf(attempt))
     .filter((attempt) => attempt['verification_sid'] === providerMessageId)
-    .sort((left, right) => String(right['date_created']).localeCompare(String(left['date_created'])));
+    .sort((left, right) => wordOf(right['date_created']).localeCompare(wordOf(left['date_created'])));
   const { message_status: status, error_code: errorCode } = fieldsOf(last?.['channel_data']);
   if (typeof status !== 'string' || status === '') return undefined;
   const state = deliveryStates.get(status.toLowerCase()) ?? 'unknown';

@@ -9,7 +9,7 @@ import type {
 } from '../domain/provider.ts';
 import { accepted, defineProvider, failed } from '../provider-kit/define-provider.ts';
 import { fieldsOf } from '../provider-kit/http-client.ts';
-import { forged, malformed, reported, silent, unreadable } from '../provider-kit/reading.ts';
+import { forged, isTwoHundred, malformed, reported, silent, unreadable, wordOf } from '../provider-kit/reading.ts';
 import { baseUrlSetting } from '../provider-kit/settings.ts';
 import {
   probeTwilio,
@@ -22,9 +22,9 @@ import {
   twilioLoginEnvironment,
   twilioLoginFaults,
   twilioLoginSettings,
-} from '../provider-kit/twilio-account.ts';
-import { connectTwilio } from '../provider-kit/twilio-sdk.ts';
-import { readTwilioWebhook } from '../provider-kit/twilio-signature.ts';
+} from './twilio/account.ts';
+import { connectTwilio } from './twilio/sdk.ts';
+import { readTwilioWebhook } from './twilio/signature.ts';
 
 /** Twilio's error codes for calls. Source: https://www.twilio.com/docs/api/errors, one page per code (read 2026-11-20). */
 export const twilioVoiceReasons: ReadonlyMap<number, FailureReason> = new Map<number, FailureReason>([
@@ -36,11 +36,11 @@ export const twilioVoiceReasons: ReadonlyMap<number, FailureReason> = new Map<nu
   [21213, 'account'], // From missing
 
   [21211, 'recipient'], // To is no valid number
-  [21214, 'recipient'], // To cannot be reached
   [21217, 'recipient'], // To is badly formed
 
   // "Not supported, or invalid", and also "no carrier could deliver it": a wrong `recipient` would end the verification.
   [13224, 'coverage'],
+  [21214, 'coverage'], // To cannot be reached
 
   [13225, 'blocked'], // number blocked by Twilio
   [13227, 'blocked'], // geographic permission is off
@@ -154,9 +154,9 @@ export const twilioVoice = defineProvider({
           }),
         );
         if (reply.kind === 'silence') return silent(reply);
-        if (reply.status < 200 || reply.status > 299) return refusedByTwilio(reply, twilioVoiceReasons);
+        if (!isTwoHundred(reply)) return refusedByTwilio(reply, twilioVoiceReasons);
         const { sid, status } = fieldsOf(reply.json);
-        const state = callStates.get(String(status));
+        const state = callStates.get(wordOf(status));
         if (state === 'failed' || state === 'undelivered') return refusedByTwilio(reply, twilioVoiceReasons);
         return typeof sid === 'string' && /^[A-Za-z0-9]{2,64}$/.test(sid) ? accepted(sid) : unreadable();
       },
@@ -217,7 +217,7 @@ function readState(
   { ErrorCode: errorCode, SipResponseCode: sipCode }: Readonly<Record<string, unknown>>,
 ): DeliveryReport {
   // A call that was over before it began has told nobody anything.
-  const isEmpty = status === 'completed' && String(duration) === '0';
+  const isEmpty = status === 'completed' && wordOf(duration) === '0';
   const state = isEmpty ? 'undelivered' : (callStates.get(status) ?? 'unknown');
   if (state !== 'failed' && state !== 'undelivered') return { providerMessageId, state };
   const code = twilioCode(errorCode);

@@ -9,7 +9,16 @@ import type {
 } from '../domain/provider.ts';
 import { accepted, defineProvider } from '../provider-kit/define-provider.ts';
 import { fieldsOf } from '../provider-kit/http-client.ts';
-import { forged, malformed, reported, silent, unreadable } from '../provider-kit/reading.ts';
+import {
+  forged,
+  isTwoHundred,
+  malformed,
+  numberOf,
+  reported,
+  silent,
+  unreadable,
+  wordOf,
+} from '../provider-kit/reading.ts';
 import { baseUrlSetting } from '../provider-kit/settings.ts';
 import {
   probeTwilio,
@@ -22,9 +31,9 @@ import {
   twilioLoginEnvironment,
   twilioLoginFaults,
   twilioLoginSettings,
-} from '../provider-kit/twilio-account.ts';
-import { connectTwilio, type TwilioReply } from '../provider-kit/twilio-sdk.ts';
-import { readTwilioWebhook } from '../provider-kit/twilio-signature.ts';
+} from './twilio/account.ts';
+import { connectTwilio, type TwilioReply } from './twilio/sdk.ts';
+import { readTwilioWebhook } from './twilio/signature.ts';
 
 /**
  * Twilio's error codes, from answers and from status callbacks alike.
@@ -53,18 +62,19 @@ export const twilioFailureReasons: ReadonlyMap<number, FailureReason> = new Map<
   // The number is wrong for everybody.
   [21211, 'recipient'], // To is no valid number
   [21401, 'recipient'], // To is no valid number
-  [21214, 'recipient'], // To cannot be reached
   [21217, 'recipient'], // To is badly formed
   [30005, 'recipient'], // unknown handset: the number is not in service
-  [63024, 'recipient'], // invalid recipient of a channel
 
-  // Not through here. A landline (21614, 30006) is Twilio's reading of its own number data: ported and newly opened ranges
+  // Not through here. A landline (21614, 21635, 30006) is Twilio's reading of its own number data: ported and newly opened ranges
   // are told apart wrongly, and other providers reach some landlines. A wrong `recipient` would end the verification;
   // a wrong `coverage` costs one more attempt.
+  [21214, 'coverage'], // To cannot be reached
   [21612, 'coverage'], // this From cannot reach this To
   [21614, 'coverage'], // To is no mobile number
+  [21635, 'coverage'], // To is a landline
   [30006, 'coverage'], // landline, or unreachable carrier
   [63003, 'coverage'], // To is not on this channel
+  [63024, 'coverage'], // To cannot receive on this channel
 
   // This account may not send there.
   [21408, 'blocked'], // geographic permission is off
@@ -233,14 +243,14 @@ function clampValidity(seconds: number): number {
 }
 
 function readSendReply(reply: TwilioReply): SendOutcome {
-  if (reply.status < 200 || reply.status > 299) return refused(reply);
+  if (!isTwoHundred(reply)) return refused(reply);
   const { sid, status, error_code: errorCode, num_segments: numSegments } = fieldsOf(reply.json);
   // A message can be refused within a 201 too: then it has an error code and a final state.
-  const state = deliveryStates.get(String(status));
+  const state = deliveryStates.get(wordOf(status));
   if (state === 'failed' || state === 'undelivered') return refused(reply, twilioCode(errorCode));
   if (typeof sid !== 'string' || !/^[A-Za-z0-9]{2,64}$/.test(sid)) return unreadable();
   // Twilio writes the number as a string, and `"0"` while a Messaging Service has not chosen the sender yet.
-  const segments = Number(numSegments);
+  const segments = numberOf(numSegments);
   return accepted(sid, { segments: Number.isInteger(segments) && segments > 0 ? segments : undefined });
 }
 

@@ -13,6 +13,7 @@ import { accepted, defineProvider, failed } from '../provider-kit/define-provide
 import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
   forged,
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -21,6 +22,7 @@ import {
   reported,
   silent,
   unreadable,
+  wordOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 import { hmac, isSame } from '../provider-kit/signature.ts';
@@ -168,14 +170,14 @@ export const vonage = defineProvider({
 
 /** One entry for each segment, all with a status of their own; a refusal is a 200 too. */
 function readSendReply(reply: HttpReply): SendOutcome {
-  if (reply.status < 200 || reply.status > 299) return refusedByStatus(reply);
+  if (!isTwoHundred(reply)) return refusedByStatus(reply);
   const { messages } = fieldsOf(reply.json);
   if (!Array.isArray(messages) || messages.length === 0) return unreadable();
   const segments = messages.map(fieldsOf);
-  const refused = segments.filter(({ status }) => String(status) !== '0');
+  const refused = segments.filter(({ status }) => wordOf(status) !== '0');
   const [refusal] = refused;
   if (refusal !== undefined) {
-    const status = String(refusal['status']);
+    const status = wordOf(refusal['status']);
     if (!/^\d{1,3}$/.test(status)) return unreadable();
     // A part of it is on its way.
     if (refused.length < segments.length) return failed('uncertain', status);

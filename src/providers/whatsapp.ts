@@ -14,6 +14,7 @@ import { fieldsOf, type HttpReply } from '../provider-kit/http-client.ts';
 import {
   forged,
   headerOf,
+  isTwoHundred,
   jsonOf,
   malformed,
   probeSilence,
@@ -22,6 +23,7 @@ import {
   reported,
   silent,
   unreadable,
+  waitOf,
 } from '../provider-kit/reading.ts';
 import { addressFaults, baseOf, baseUrlSetting } from '../provider-kit/settings.ts';
 import { hmac, isSame } from '../provider-kit/signature.ts';
@@ -97,6 +99,7 @@ const deliveryStates: ReadonlyMap<string, DeliveryState> = new Map<string, Deliv
 ]);
 
 const GRAPH_API = 'https://graph.facebook.com';
+/** In service until 2028-02-18. Source: https://developers.facebook.com/docs/graph-api/changelog (read 2026-11-20). */
 const GRAPH_VERSION = 'v24.0';
 
 /** WhatsApp Cloud API: the code in a template of the category *authentication*, whose wording is WhatsApp's own. */
@@ -239,13 +242,9 @@ function readSendReply(reply: HttpReply): SendOutcome {
   const known = readError(error);
   if (known?.reason !== undefined) {
     const { reason, code, isOptOut } = known;
-    const mayWait = reason === 'throttled' || reason === 'unavailable';
-    return failed(reason, code, {
-      ...(isOptOut ? { optOut: true } : {}),
-      ...(mayWait && reply.retryAfterMs !== undefined ? { retryAfterMs: reply.retryAfterMs } : {}),
-    });
+    return failed(reason, code, { ...(isOptOut ? { optOut: true } : {}), ...waitOf(reason, reply.retryAfterMs) });
   }
-  if (known !== undefined || reply.status < 200 || reply.status > 299) return refusedByStatus(reply, known?.code);
+  if (known !== undefined || !isTwoHundred(reply)) return refusedByStatus(reply, known?.code);
   const { id } = fieldsOf(Array.isArray(messages) ? messages[0] : undefined);
   return typeof id === 'string' && id !== '' ? accepted(id) : unreadable();
 }

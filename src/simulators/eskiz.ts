@@ -8,7 +8,7 @@ const TOKEN = 'test.eskiz.token';
 const refusal = (status: number, message: unknown): Answer => ({ status, body: { status: 'error', message } });
 const unauthorized = refusal(401, 'Unauthorized');
 
-/** Answers like `notify.eskiz.uz`. Written against the vendor's API collection, not against our provider file. */
+/** Answers like `notify.eskiz.uz`. Written against what public clients have from the vendor's API collection, not against our provider file. */
 export const eskizSimulator: SimulatorDefinition = {
   id: 'eskiz',
   environment: (url) => ({ ESKIZ_BASE_URL: url, ESKIZ_EMAIL: EMAIL, ESKIZ_PASSWORD: PASSWORD }),
@@ -34,6 +34,9 @@ export const eskizSimulator: SimulatorDefinition = {
           if (request.method !== 'POST' || !isSend) return refusal(404, 'Not Found');
           const { mobile_phone = '', message = '', callback_url, from } = request.form;
           if (!/^\d{10,15}$/.test(mobile_phone)) return refusal(400, { mobile_phone: ['Неверный формат номера.'] });
+          const isAbroad = request.path.endsWith('-global');
+          if (isAbroad && !/^[A-Z]{2}$/.test(request.form['country_code'] ?? ''))
+            return refusal(400, { country_code: ['Поле country_code обязательно.'] });
           if (message === '') return refusal(400, { message: ['Поле message обязательно.'] });
           const id = randomUUID();
           take({ id, to: `+${mobile_phone}`, text: message, reportUrl: callback_url, fields: { from } });

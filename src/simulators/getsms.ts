@@ -11,8 +11,8 @@ const refusal = (number: number, text: string): Answer => ({
 });
 
 /**
- * Answers like GetSMS's gateway. Written against https://getsms.uz/page/index/16 (read 2026-11-20), not against our
- * provider file. It posts no reports: the steps of a `delivery` become the answers of the status call.
+ * Answers like GetSMS's gateway. Written against what public clients have from https://getsms.uz/page/index/16 (read
+ * 2026-11-20), not against our provider file. It posts no reports: the steps of a `delivery` become the answers of the status call.
  */
 export const getsmsSimulator: SimulatorDefinition = {
   id: 'getsms',

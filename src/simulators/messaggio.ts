@@ -19,7 +19,7 @@ const rejection = (detail: string, phone = '998901234567'): Answer => ({
 });
 
 /**
- * Answers like `msg.messaggio.com`. Written against https://messaggio.com/api-docs/ and public clients of it (read
+ * Answers like `msg.messaggio.com`. Written against public clients of https://messaggio.com/api-docs/ (read
  * 2026-11-20), not against our provider file. A message is reported from the last of its channels.
  */
 export const messaggioSimulator: SimulatorDefinition = {

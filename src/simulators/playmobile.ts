@@ -10,8 +10,8 @@ const refusal = (code: number, description: string): Answer => ({
 const unauthorized: Answer = { status: 401, body: 'Unauthorized' };
 
 /**
- * Answers like `send.smsxabar.uz`. Written against the manual of the broker, https://playmobile.uz/storage/2022/08/http.pdf
- * (read 2026-11-20), not against our provider file. Reports go to `reportUrl` of the options: the vendor learns the
+ * Answers like `send.smsxabar.uz`. Written against what public clients have from the manual of the broker,
+ * https://playmobile.uz/storage/2022/08/http.pdf (read 2026-11-20), not against our provider file. Reports go to `reportUrl` of the options: the vendor learns the
  * address from its support.
  */
 export const playmobileSimulator: SimulatorDefinition = {

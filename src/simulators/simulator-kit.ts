@@ -164,9 +164,10 @@ const REPORT_DEADLINE_MS = 15_000;
 const HUGE_BYTES = 10_000_000;
 
 /**
- * A server with the manners of `vendor`. Besides the vendor's own paths it has two for people:
+ * A server with the manners of `vendor`. Besides the vendor's own paths it has three for people:
  * `GET /simulator/messages` shows what it took, `PUT /simulator/fault` with a fault's name (or nothing) in the body
- * makes all later requests fail that way.
+ * makes all later requests fail that way, and `PUT /simulator/delivery` with a list of steps says what is reported of all
+ * later messages.
  */
 export async function startHttpSimulator(vendor: HttpVendor, options: SimulatorOptions = {}): Promise<Simulator> {
   const requests: SeenRequest[] = [];
@@ -178,6 +179,7 @@ export async function startHttpSimulator(vendor: HttpVendor, options: SimulatorO
   const underWay = new Set<Promise<void>>();
   const closing = new AbortController();
   let always: Fault | undefined;
+  let deliveryAlways: readonly DeliveryStep[] | undefined;
   // A refusal that the vendor has no words for would only cut the connection.
   const faultsHere = faultNames.filter(
     (name) => !refusalNames.has(name) || vendor.refusals[name as RefusalName] !== undefined,
@@ -222,7 +224,20 @@ export async function startHttpSimulator(vendor: HttpVendor, options: SimulatorO
       always = name === '' ? undefined : (name as FaultName);
       return { status: 200, body: { fault: always ?? null } };
     }
-    return { status: 404, body: { error: 'There are GET /simulator/messages and PUT /simulator/fault' } };
+    if (method === 'PUT' && path === '/simulator/delivery') {
+      const steps = body.trim() === '' ? undefined : readSteps(parsed(body));
+      if (steps === 'malformed')
+        return {
+          status: 400,
+          body: { error: 'A list like [{"status":"…","delayMs":1000,"times":2,"isForged":false}]' },
+        };
+      deliveryAlways = steps;
+      return { status: 200, body: { delivery: steps ?? null } };
+    }
+    return {
+      status: 404,
+      body: { error: 'There are GET /simulator/messages, PUT /simulator/fault and PUT /simulator/delivery' },
+    };
   }
 
   async function take(message: SimulatedMessage): Promise<void> {
@@ -230,7 +245,7 @@ export async function startHttpSimulator(vendor: HttpVendor, options: SimulatorO
     options.onMessage?.(message);
     const { delivery } = vendor;
     const usual = typeof delivery === 'function' ? delivery(message) : delivery;
-    const steps = deliveries.shift() ?? options.delivery ?? usual;
+    const steps = deliveries.shift() ?? deliveryAlways ?? options.delivery ?? usual;
     for (const step of steps.filter(({ isEarly }) => isEarly === true)) await post(message, step);
     const work = play(
       message,
@@ -345,6 +360,21 @@ export async function startHttpSimulator(vendor: HttpVendor, options: SimulatorO
       await Promise.all([closed, ...underWay]);
     },
   };
+}
+
+/** What somebody has typed; no step has a key of another kind. */
+function readSteps(json: unknown): readonly DeliveryStep[] | 'malformed' {
+  if (!Array.isArray(json)) return 'malformed';
+  const isStep = (step: Partial<Record<keyof DeliveryStep, unknown>> | null) =>
+    typeof step === 'object' &&
+    step !== null &&
+    typeof step.status === 'string' &&
+    ['string', 'number', 'undefined'].includes(typeof step.errorCode) &&
+    [step.delayMs, step.times].every(
+      (value) => value === undefined || (Number.isInteger(value) && Number(value) >= 0),
+    ) &&
+    [step.isForged, step.isEarly].every((value) => value === undefined || typeof value === 'boolean');
+  return json.every(isStep) ? (json as readonly DeliveryStep[]) : 'malformed';
 }
 
 /** The answer to a fault that takes no message. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { loadSmpp, type Pdu, type PduFields, type SmppSession } from '../provider-kit/smpp-library.ts';
+import { loadSmpp, type Pdu, type PduFields, type SmppSession } from '../providers/smpp/library.ts';
 import {
   type DeliveryStep,
   type Fault,

@@ -171,10 +171,14 @@ describe('aws', () => {
 
     it('blames the number only where AWS names its field', async () => {
       const invalid = { __type: 'x#ValidationException', Reason: 'INVALID_PARAMETER' };
+      const elsewhere = { ...invalid, Reason: 'INVALID_IDENTITY_FOR_DESTINATION_COUNTRY' };
       refuse({ ...invalid, Fields: [{ Name: 'DestinationPhoneNumber', Message: 'bad' }] });
       refuse({ ...invalid, Fields: [{ Name: 'OriginationIdentity', Message: 'bad' }] });
+      refuse({ ...elsewhere, Fields: [{ Name: 'destinationPhoneNumber', Message: 'bad' }] });
       expect(await send()).toMatchObject({ reason: 'recipient', code: 'INVALID_PARAMETER' });
       expect(await send()).toMatchObject({ reason: 'content', code: 'INVALID_PARAMETER' });
+      // Seen in an answer that AWS:rePost quotes; it ended the verification, though only this sender was wrong.
+      expect(await send()).toMatchObject({ reason: 'coverage', code: elsewhere.Reason });
     });
   });
 

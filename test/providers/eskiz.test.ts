@@ -88,7 +88,16 @@ describe('eskiz', () => {
 
   it('uses the international service for numbers of other countries', async () => {
     expect(await send('+996555123456')).toMatchObject({ kind: 'accepted' });
-    expect(simulator.requests.at(-1)?.path).toBe('/api/message/sms/send-global');
+    expect(simulator.requests.at(-1)).toMatchObject({
+      path: '/api/message/sms/send-global',
+      form: { mobile_phone: '996555123456', country_code: 'KG', unicode: '0' },
+    });
+  });
+
+  it('says abroad that a text is not in the GSM alphabet', async () => {
+    const message = outgoingMessage({ to: '+996555123456' as never, text: 'Ваш код 830417' });
+    await (await open()).send(message, AbortSignal.timeout(5000));
+    expect(simulator.requests.at(-1)?.form).toMatchObject({ unicode: '1' });
   });
 
   it('logs in once for fifty messages that come at once, and for all that come later', async () => {
@@ -133,9 +142,19 @@ describe('eskiz', () => {
     ['Недостаточно средств на балансе', 'account'],
     ['Номер в чёрном списке', 'blocked'],
     ['Nickname not found', 'content'],
+    ['Страна номера не обслуживается', 'coverage'],
+    ['Неверный номер', 'recipient'],
+    // No more than that a number was in it: the verification goes on.
+    ['Возникла ошибка при отправке на этот номер', 'content'],
   ])('reads the refusal %s as %s', async (message, reason) => {
     simulator.behave({ kind: 'answer', answer: { status: 400, body: { status: 'error', message } } });
     expect(await send()).toMatchObject({ kind: 'failed', reason });
+  });
+
+  it('hears no wrong number where the status says something else', async () => {
+    const body = { message: 'Too many messages to this phone: wrong' };
+    simulator.behave({ kind: 'answer', answer: { status: 429, body } });
+    expect(await send()).toMatchObject({ reason: 'throttled' });
   });
 
   it('reads the state and the price of a message', async () => {

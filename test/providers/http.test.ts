@@ -297,6 +297,17 @@ describe('http', () => {
     });
   });
 
+  it('finds no reason in what every object has', async () => {
+    const states = { no: 'failed' } as const;
+    const report = { in: 'form', id: 'id', state: 'st', error: 'err', states, reasons: { 5: 'recipient' } } as const;
+    const provider = await open({ ...minimal, report });
+    for (const error of ['constructor', 'toString', '__proto__'])
+      expect(provider.parseReport?.(post(`id=7&st=no&err=${error}`))).toMatchObject({
+        reports: [{ state: 'failed', reason: 'unavailable' }],
+      });
+    expect(provider.parseReport?.(post('id=7&st=no&err=5'))).toMatchObject({ reports: [{ reason: 'recipient' }] });
+  });
+
   it('says of a simulated message what became of it', async () => {
     const requests: string[] = [];
     const { createServer } = await import('node:http');

@@ -67,6 +67,8 @@ describeProvider('infobip', {
       report({ results: [] }),
       report({ results: {} }),
       report({ results: [{ messageId: ID }] }),
+      // `Number` throws at this one; reports have no signature, so anybody could have sent it.
+      report({ results: [{ messageId: ID, status: { id: { toString: 1, valueOf: 1 } } }] }),
       report({ results: [{ status: { groupId: 3, id: 5 } }] }),
       report({ results: [{ messageId: 5, status: { groupId: 3, id: 5 } }] }),
     ],

@@ -83,6 +83,8 @@ describe('messaggio-otp', () => {
     [400, 'The recipient is in the blacklist', 'blocked', 'blocked'],
     [422, 'Country is not served', 'coverage', 'coverage'],
     [400, 'Something else', 'content', '400'],
+    [400, 'Failed to send the code to this phone', 'content', '400'],
+    [400, 'Too many requests for this number', 'throttled', 'throttled'],
     [403, 'Project is off, number or not', 'account', '403'],
     [404, 'Nothing', 'account', '404'],
     [503, 'Later', 'unavailable', '503'],
@@ -97,6 +99,11 @@ describe('messaggio-otp', () => {
   it('reads a refusal that stands one level down, as the messaging API has it', async () => {
     answer(200, { error: { title: 'Error', detail: 'Invalid phone number' } });
     expect(await start()).toMatchObject({ reason: 'recipient' });
+  });
+
+  it('does not take a friendly word without an id for a refusal', async () => {
+    answer(202, { message: 'Code sent to the number' });
+    expect(await start()).toMatchObject({ reason: 'uncertain' });
   });
 
   it('never goes round somebody who unsubscribed', async () => {

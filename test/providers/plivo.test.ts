@@ -136,7 +136,8 @@ describe('plivo', () => {
 
   it.each([
     [400, "'998901234567' is not a valid phone number.", 'recipient', 'dst'],
-    [400, 'dst parameter not present', 'recipient', 'dst'],
+    [400, 'dst parameter not present', 'content', '400'],
+    [403, 'no route to this destination', 'account', '403'],
     [400, "'15005550006' is not a valid phone number.", 'content', 'src'],
     [400, 'src and dst cannot be the same', 'content', 'src'],
     [400, 'invalid powerpack_uuid', 'content', 'src'],

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { measureText } from '../../src/domain/message-text.ts';
 import type { DeliveryReport, MessagingProvider } from '../../src/domain/provider.ts';
 import { createHttpClient } from '../../src/provider-kit/http-client.ts';
-import { loadSmpp } from '../../src/provider-kit/smpp-library.ts';
+import { loadSmpp } from '../../src/providers/smpp/library.ts';
 import { encodeSmppText, smpp } from '../../src/providers/smpp.ts';
 import type { DeliveryStep } from '../../src/simulators/simulator-kit.ts';
 import {

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PhoneNumber } from '../../src/domain/phone-number.ts';
 import type { FailureReason, MessagingProvider, OutgoingMessage, ReportRequest } from '../../src/domain/provider.ts';
 import { createHttpClient } from '../../src/provider-kit/http-client.ts';
-import { connectTwilio } from '../../src/provider-kit/twilio-sdk.ts';
+import { connectTwilio } from '../../src/providers/twilio/sdk.ts';
 import { twilio, twilioFailureReasons } from '../../src/providers/twilio.ts';
 import type { Fault, Simulator } from '../../src/simulators/simulator-kit.ts';
 import {
@@ -257,8 +257,8 @@ describe('twilio', () => {
       [403, 'account', 20008, 10001],
       [404, 'account', 20404],
       [400, 'account', 21603, 21604, 21606, 21607, 21212, 21659, 21660, 21701, 21703, 21704, 21705, 30002],
-      [400, 'recipient', 21211, 21401, 21214, 21217, 30005, 63024],
-      [400, 'coverage', 21612, 21614, 30006, 63003],
+      [400, 'recipient', 21211, 21401, 21217, 30005],
+      [400, 'coverage', 21214, 21612, 21614, 21635, 30006, 63003, 63024],
       [400, 'blocked', 21408, 21608, 21610, 30004, 30450, 30453, 30454, 572002, 572005],
       [400, 'content', 21602, 21617, 21619, 21620, 21656, 21657, 30007, 30032, 30034, 30035, 30042, 63016],
       [429, 'throttled', 20429, 21611, 30001, 30022, 30023, 30027, 63038],

@@ -1,7 +1,7 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
-import type { DeliveryReport, ReportOutcome, ReportRequest } from '../domain/provider.ts';
-import { fieldsOf, type HttpClient } from './http-client.ts';
-import { forged, jsonOf, malformed, reported } from './reading.ts';
+import type { DeliveryReport, ReportOutcome, ReportRequest } from '../../domain/provider.ts';
+import { fieldsOf, type HttpClient } from '../../provider-kit/http-client.ts';
+import { forged, jsonOf, malformed, reported, wordOf } from '../../provider-kit/reading.ts';
 
 /** SNS tries for an hour; its clock and ours may differ. */
 const OLDEST_MS = 2 * 3_600_000;
@@ -72,8 +72,8 @@ export function readSns(
 
     parseReport(request: ReportRequest): ReportOutcome {
       const message: SnsMessage = fieldsOf(jsonOf(request));
-      if (!signedFields.has(String(message['Type']))) return malformed;
-      const ageMs = now() - Date.parse(String(message['Timestamp']));
+      if (!signedFields.has(wordOf(message['Type']))) return malformed;
+      const ageMs = now() - Date.parse(wordOf(message['Timestamp']));
       const isInTime = ageMs <= OLDEST_MS && ageMs >= -NEWEST_MS;
       const certificateUrl = message['SigningCertURL'];
       const isOurs = message['TopicArn'] === topicArn && isInTime;
@@ -103,8 +103,9 @@ function keyOf(pem: string | undefined): KeyObject | undefined {
 
 function isSigned(message: SnsMessage, key: KeyObject): boolean {
   const { Type: type, Signature: signature, SignatureVersion: version } = message;
-  const names = (signedFields.get(String(type)) ?? []).filter((name) => message[name] !== undefined);
-  const data = names.map((name) => `${name}\n${message[name]}\n`).join('');
+  // All of them are texts; what is no text cannot have been signed.
+  const names = (signedFields.get(wordOf(type)) ?? []).filter((name) => typeof message[name] === 'string');
+  const data = names.map((name) => `${name}\n${wordOf(message[name])}\n`).join('');
   const algorithm = version === '1' ? 'sha1' : version === '2' ? 'sha256' : undefined;
   if (algorithm === undefined || typeof signature !== 'string') return false;
   return verify(algorithm, Buffer.from(data), key, Buffer.from(signature, 'base64'));
@@ -112,7 +113,7 @@ function isSigned(message: SnsMessage, key: KeyObject): boolean {
 
 function parsed(message: unknown): unknown {
   try {
-    return JSON.parse(String(message)) as unknown;
+    return JSON.parse(wordOf(message)) as unknown;
   } catch {
     return undefined;
   }

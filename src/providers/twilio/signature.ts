@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { ReportRequest } from '../domain/provider.ts';
-import { fieldsOf } from './http-client.ts';
-import { headerOf, jsonOf } from './reading.ts';
-import { hmac, isSame } from './signature.ts';
+import type { ReportRequest } from '../../domain/provider.ts';
+import { fieldsOf } from '../../provider-kit/http-client.ts';
+import { headerOf, jsonOf } from '../../provider-kit/reading.ts';
+import { hmac, isSame } from '../../provider-kit/signature.ts';
 
 /**
  * The fields of a webhook of Twilio's once its signature is right, of a form or of JSON. A signature has no time in it, so

@@ -3,11 +3,11 @@ import http from 'node:http';
 import https from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import type { Twilio } from 'twilio';
-import { codeOf, type HttpReply, type HttpSilence, readRetryAfter } from './http-client.ts';
+import { codeOf, type HttpReply, type HttpSilence, readRetryAfter } from '../../provider-kit/http-client.ts';
 
 /**
- * The data centre's edge for each processing region. Hosts with a region alone (`api.ie1.twilio.com`) were announced to end
- * on 2026-04-28. Source: https://www.twilio.com/docs/global-infrastructure (read 2026-11-20).
+ * The edge that is nearest to each region. Hosts with a region alone (`api.ie1.twilio.com`) were announced to end
+ * on 2026-04-28. Source: https://www.twilio.com/docs/global-infrastructure/api-domain-migration-guide (read 2026-11-20).
  */
 export const edgeOfRegion: ReadonlyMap<string, string> = new Map([
   ['us1', 'ashburn'],

@@ -16,7 +16,7 @@ export type Pdu = {
 };
 export type PduFields = Readonly<Record<string, unknown>>;
 
-/** The library's own connection; only simulators use it, see `smpp-link.ts` for why. */
+/** The library's own connection; only simulators use it, see `link.ts` for why. */
 export type SmppSession = {
   readonly socket: Socket;
   on(event: 'pdu', listener: (pdu: Pdu) => void): void;

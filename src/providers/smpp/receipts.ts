@@ -1,5 +1,5 @@
-import type { DeliveryReport, DeliveryState, FailureReason } from '../domain/provider.ts';
-import type { Pdu, SmppLibrary } from './smpp-library.ts';
+import type { DeliveryReport, DeliveryState, FailureReason } from '../../domain/provider.ts';
+import type { Pdu, SmppLibrary } from './library.ts';
 
 /** By the first letters of `stat`, as carriers shorten the words differently. Source: SMPP 3.4, appendix B. */
 const receiptStates: ReadonlyMap<string, DeliveryState> = new Map<string, DeliveryState>([
@@ -54,7 +54,9 @@ const MOST_UNHEARD = 1000;
 
 /** Reads receipts, and finds out which message each is about. */
 export function openSmppReceipts(library: SmppLibrary, options: SmppReceiptOptions, now: () => number) {
-  const { receiptIds = 'auto', receiptReasons = {} } = options;
+  const { receiptIds = 'auto' } = options;
+  // Not looked up in the object itself: `err:valueOf` would find what every object has.
+  const reasons = new Map(Object.entries(options.receiptReasons ?? {}));
   const submitted = new Map<string, Submitted>();
   const underWay = new Map<Submitted, Promise<void>>();
   const unheard: DeliveryReport[] = [];
@@ -87,7 +89,7 @@ export function openSmppReceipts(library: SmppLibrary, options: SmppReceiptOptio
     if (state !== 'failed' && state !== 'undelivered') return { providerMessageId, state };
     const { error, stat } = receipt;
     const byDefault: FailureReason = /^rejec/i.test(stat) ? 'blocked' : 'unavailable';
-    const reason = (error === undefined ? undefined : receiptReasons[error]) ?? byDefault;
+    const reason = reasons.get(error ?? '') ?? byDefault;
     return { providerMessageId, state, reason, code: error === undefined ? stat : `${stat} ${error}` };
   }
 

@@ -1,5 +1,5 @@
-import { nearestTo } from '../domain/nearest.ts';
-import type { HttpClient, HttpReply, HttpSilence } from './http-client.ts';
+import { nearestTo } from '../../domain/nearest.ts';
+import type { HttpClient, HttpReply, HttpSilence } from '../../provider-kit/http-client.ts';
 
 /** A request with `{placeholders}` in it. At most one of `form`, `json` and `text`. */
 export type RequestTemplate = {

@@ -1,11 +1,19 @@
 import Type from 'typebox';
-import type { Money } from '../domain/price.ts';
-import type { FailureReason, ProbeOutcome, SendOutcome } from '../domain/provider.ts';
-import { failed, reasonForStatus } from './define-provider.ts';
-import { fieldsOf, type HttpSilence } from './http-client.ts';
-import { probeStranger } from './reading.ts';
-import { addressFaults } from './settings.ts';
-import { edgeOfRegion, type TwilioConnection, type TwilioLogin, type TwilioReply } from './twilio-sdk.ts';
+import type { Money } from '../../domain/price.ts';
+import type { FailureReason, ProbeOutcome, SendOutcome } from '../../domain/provider.ts';
+import { failed } from '../../provider-kit/define-provider.ts';
+import { fieldsOf, type HttpSilence } from '../../provider-kit/http-client.ts';
+import {
+  isTwoHundred,
+  moneyOf,
+  numberOf,
+  probeStranger,
+  refusedByStatus,
+  waitOf,
+  wordOf,
+} from '../../provider-kit/reading.ts';
+import { addressFaults } from '../../provider-kit/settings.ts';
+import { edgeOfRegion, type TwilioConnection, type TwilioLogin, type TwilioReply } from './sdk.ts';
 
 // What all of Twilio's products have in common: the account, its errors, and how to ask after it.
 
@@ -96,7 +104,7 @@ export function signingTokens({
 
 /** Twilio's code as it stands in either error body (the classic one and RFC 9457 both have `code`) or in a webhook. */
 export function twilioCode(value: unknown): number | undefined {
-  return /^\d{1,6}$/.test(String(value)) ? Number(value) : undefined;
+  return /^\d{1,6}$/.test(wordOf(value)) ? Number(value) : undefined;
 }
 
 /**
@@ -109,21 +117,15 @@ export function refusedByTwilio(
   code = twilioCode(fieldsOf(reply.json)['code']),
 ): Extract<SendOutcome, { kind: 'failed' }> {
   const { status, retryAfterMs } = reply;
-  const isRefusedInside = status >= 200 && status <= 299;
-  const reason =
-    reasons.get(code ?? 0) ??
-    // A bare 404 is a wrong address or account, not a fault of the text.
-    (isRefusedInside ? 'unavailable' : status === 404 ? 'account' : reasonForStatus(status));
-  const mayWait = reason === 'throttled' || reason === 'unavailable';
-  return failed(reason, String(code ?? status), mayWait && retryAfterMs !== undefined ? { retryAfterMs } : {});
+  const said = String(code ?? status);
+  const reason = reasons.get(code ?? 0) ?? (isTwoHundred(reply) ? 'unavailable' : undefined);
+  return reason === undefined ? refusedByStatus(reply, said) : failed(reason, said, waitOf(reason, retryAfterMs));
 }
 
 /** What Twilio says that it charged: a negative number, and null until it has. */
 export function twilioCost(json: unknown): Money | undefined {
   const { price, price_unit: currency } = fieldsOf(json);
-  const charged = -Number(price);
-  if (!(charged > 0) || typeof currency !== 'string') return undefined;
-  return { micros: Math.round(charged * 1_000_000), currency };
+  return moneyOf(-numberOf(price), currency);
 }
 
 /** Asks for the account without sending anything. */
@@ -214,6 +216,6 @@ function readAccountFault(reply: TwilioReply | HttpSilence): ProbeOutcome | unde
 function balanceDetail(reply: TwilioReply | HttpSilence): { detail?: string } {
   if (reply.kind === 'silence') return {};
   const { balance, currency } = fieldsOf(reply.json);
-  const isReadable = /^-?\d{1,12}(\.\d{1,8})?$/.test(String(balance)) && /^[A-Z]{3}$/i.test(String(currency));
+  const isReadable = /^-?\d{1,12}(\.\d{1,8})?$/.test(wordOf(balance)) && /^[A-Z]{3}$/i.test(wordOf(currency));
   return isReadable ? { detail: `balance ${balance} ${currency}` } : {};
 }

@@ -1,6 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import type { Pdu, PduFields, SmppLibrary } from './smpp-library.ts';
+import type { Pdu, PduFields, SmppLibrary } from './library.ts';
 
 export type SmppLinkOptions = {
   readonly host: string;
