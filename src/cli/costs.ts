@@ -13,7 +13,7 @@ import {
   type Tariff,
   tariffsIn,
 } from '../domain/price.ts';
-import { knownProviders, loadPriceBook, tableVersion } from '../prices/prices.ts';
+import { knownProviders, tableVersion } from '../prices/prices.ts';
 import { defineCommand, expectPositionals, jsonOption } from './command.ts';
 import { columns, exitCodes, print, printJson, UsageError } from './output.ts';
 
@@ -25,7 +25,7 @@ export const costs = defineCommand({
   name: 'costs',
   positionals: '',
   description: `Compares what messages to a country cost at each provider with a known price, cheapest first. Nothing is sent.
-Prices are those of the built-in table; docs/costs.md says where they come from.`,
+Prices are those of the built-in table, and yours in their place; docs/costs.md says where they come from.`,
   options: {
     country: { type: 'string', value: 'CC', help: 'where the numbers are, ISO 3166-1, e.g. UZ' },
     volume: { type: 'string', value: 'N', help: 'how many messages; 10000 unless told otherwise' },
@@ -41,7 +41,7 @@ Prices are those of the built-in table; docs/costs.md says where they come from.
   examples: ['costs --country UZ --volume 10000', 'costs --country KG --volume 1000 --conversion 0.9 --currency KGS'],
   async run({ country, volume, segments, conversion, currency, json }, positionals) {
     expectPositionals('costs', positionals);
-    const book = loadPriceBook();
+    const { prices: book, providers } = await loadProcessConfig();
     const question: Question = {
       country: readCountry(country),
       volume: readWhole('--volume', volume ?? '10000', VOLUME_MAX),
@@ -49,7 +49,6 @@ Prices are those of the built-in table; docs/costs.md says where they come from.
       conversion: readShare(conversion ?? '1'),
       currency: readCurrency(currency ?? 'USD', book),
     };
-    const { providers } = await loadProcessConfig();
     const comparison = compareCosts(
       book,
       question,

@@ -88,6 +88,7 @@ function greeting(
     ? `Messages that it took:        curl -s ${url}/simulator/messages
 Let every request fail:       curl -s -X PUT ${url}/simulator/fault -d ${faults.includes('stall') ? 'stall' : faults[0]}
 Treat them well again:        curl -s -X PUT ${url}/simulator/fault
+Report this of each message:  curl -s -X PUT ${url}/simulator/delivery -d '[{"status":"…","delayMs":1000}]'
 Faults: ${faults.join(', ')}`
     : `It speaks no HTTP: to change the fault, start it again with another --fault.
 Faults: ${faults.join(', ')}`;

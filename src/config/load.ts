@@ -285,11 +285,16 @@ function configuredProviders(
       if (value !== undefined && value !== '') settings[key] = value;
     }
     const switchVariable = `${variablePrefixOf(id)}_ENABLED`;
-    if (/^(0|false|no|off)$/i.test(environment[switchVariable] ?? '')) {
+    const position = environment[switchVariable]?.trim() ?? '';
+    if (/^(0|false|no|off)$/i.test(position)) {
       switchedOff.push({ id, variable: switchVariable });
       continue;
     }
     if (entries[id] === undefined && !isEnabledBy(environment, definition, builtIn)) continue;
+    // A provider that somebody meant to take out must not go on sending for a word that is not known.
+    if (!/^(|1|true|yes|on)$/i.test(position)) {
+      faults.push(`${switchVariable} must be true or false, and is ${JSON.stringify(position.slice(0, 40))}`);
+    }
     const filled = Value.Default(definition.settings, Value.Clone(settings)) as Record<string, unknown>;
     const found = faultsOf(definition.settings, filled, `providers.${id}`, (path) => {
       const variable = variableOf.get(path);
@@ -400,7 +405,7 @@ function withAppVariables(apps: unknown, environment: Environment, variableOf: M
   for (const [variable, key] of Object.entries(appVariables)) {
     const value = environment[variable];
     if (value === undefined || value === '') continue;
-    fromVariables[key] = key === 'routes' ? { '*': value.split(/[\s,]+/).filter(Boolean) } : value;
+    fromVariables[key] = key === 'routes' ? { '*': value.split(/[\s,;]+/).filter(Boolean) } : value;
     variableOf.set(`apps.default.${key}`, variable);
   }
   if (apps === undefined) return { default: fromVariables };

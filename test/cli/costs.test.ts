@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compareCosts } from '../../src/cli/costs.ts';
 import { loadPriceBook, type OwnPrice } from '../../src/prices/prices.ts';
@@ -123,6 +124,18 @@ describe('costs', () => {
     expect(stdout).toMatch(/^twilio \* +sms/m);
     expect(stdout).toMatch(/^twilio-verify +sms/m);
     expect(stdout).toContain('\n* configured here\n');
+  });
+
+  it('counts with the prices and rates of the configuration, as routes and budgets do', async () => {
+    const file = join(installation.directory, 'own-prices.json');
+    const prices = [{ provider: 'eskiz', country: 'UZ', amount: 45, currency: 'UZS' }];
+    writeFileSync(file, JSON.stringify({ prices, exchangeRates: { UZS: 10_000 } }));
+    const options = ['costs', '--country', 'UZ', '--volume', '1000'];
+    const { body } = await installation.json(options, { COUNTERSIGN_CONFIG: file });
+    expect((body.providers as Offer[])[0]).toMatchObject({
+      provider: 'eskiz',
+      one: { amount: 45, currency: 'UZS', converted: 0.0045 },
+    });
   });
 
   it.each([

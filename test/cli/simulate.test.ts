@@ -102,6 +102,16 @@ describe('simulate', () => {
       const { body } = await installation.json(['usage']);
       return body.total.delivered === 1 || undefined;
     });
+
+    const say = (body: string) => fetch(`${playmobile.url}/simulator/delivery`, { method: 'PUT', body });
+    for (const wrong of ['{}', '[{"state":"Delivered"}]', '[{"status":"Delivered","times":-1}]', '[null]', 'x'])
+      expect((await say(wrong)).status, wrong).toBe(400);
+    expect((await say('[{"status":"NotDelivered","times":2},{"status":"Transmitted"}]')).status).toBe(200);
+    await installation.run(['send', '+998901234568'], { PUBLIC_URL, ...environment });
+    await eventually(async () => {
+      const { body } = await installation.json(['usage']);
+      return (body.total.failed === 1 && body.total.delivered === 1) || undefined;
+    });
   });
 
   it('says which port is in use', async () => {

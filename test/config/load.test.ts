@@ -327,6 +327,12 @@ describe('a provider', () => {
     ]);
   });
 
+  it('is a fault with FOO_ENABLED=disabled, where it would go on sending', () => {
+    expect(faultsOf({ ...production }, { FOO_ENABLED: 'disabled' })).toEqual([
+      'FOO_ENABLED must be true or false, and is "disabled"',
+    ]);
+  });
+
   it('stays on with FOO_ENABLED=true', () => {
     expect(resolve({}, { FOO_API_KEY: 'long enough', FOO_ENABLED: 'true' }).providers).toHaveLength(1);
   });
