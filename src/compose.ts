@@ -24,6 +24,7 @@ import { createUnderWay } from './service/under-way.ts';
 import { openSqliteStore } from './stores/sqlite/sqlite-store.ts';
 
 const HOUSEKEEPING_EVERY_MS = 5000;
+const PROBE_EVERY_MS = 1000;
 const MOST_SWEEPS = 200;
 const SWEEP_PAUSE_MS = 10;
 
@@ -97,7 +98,7 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
     const housekeeping = parts.housekeeping === false ? undefined : startHousekeeping(context, config.retentionMs);
     const close = async () => {
       await housekeeping?.stop();
-      await Promise.all([...providers.values()].map(({ provider }) => provider.close?.()));
+      await Promise.all([...providers.values()].map((provider) => closeProvider(provider, log)));
       http.close();
       await store.close();
     };
@@ -141,6 +142,16 @@ export async function openProviders(
   return opened;
 }
 
+/** One that cannot be closed must not keep the store open. */
+async function closeProvider({ id, provider }: OpenProvider, log: Log): Promise<void> {
+  try {
+    await provider.close?.();
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    log.warn({ provider: id, error: text }, 'provider cannot be closed');
+  }
+}
+
 const INBOX_DEADLINE_MS = 3000;
 
 function openInbox(inbox: Inbox): OpenProvider {
@@ -175,7 +186,7 @@ function listenForReports(context: ServiceContext): void {
 /** Takes up messages that are due and deletes what has ended: once at the start, then every few seconds. */
 function startHousekeeping(context: ServiceContext, retentionMs: number): { stop: () => Promise<void> } {
   let isStopped = false;
-  let running: Promise<void> = Promise.resolve();
+  let isNextWaiting = false;
   const round = async () => {
     try {
       await takeUpDue(context);
@@ -192,15 +203,24 @@ function startHousekeeping(context: ServiceContext, retentionMs: number): { stop
         context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
     }
   };
-  running = round();
+  let running = round();
   const timer = setInterval(() => {
-    running = running.then(round);
+    // One round waits for one that takes longer than the time between two, and no more: a stop waits for all of them.
+    if (isNextWaiting) return;
+    isNextWaiting = true;
+    running = running.then(async () => {
+      isNextWaiting = false;
+      if (!isStopped) await round();
+    });
   }, HOUSEKEEPING_EVERY_MS);
   timer.unref();
+  const probing = setInterval(() => context.health.probeDue(context.providers.values()), PROBE_EVERY_MS);
+  probing.unref();
   return {
     async stop() {
       isStopped = true;
       clearInterval(timer);
+      clearInterval(probing);
       await running;
     },
   };

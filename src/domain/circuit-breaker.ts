@@ -35,8 +35,18 @@ const THROTTLED_MS = 1000;
 /** `open`: skip it. `trial`: the cool-off is over, and the next hand-over shows whether it is well again. */
 export function stateOf(breaker: Breaker, now: number): 'closed' | 'open' | 'trial' {
   if (breaker.openUntil === undefined) return 'closed';
-  if (now < breaker.openUntil) return 'open';
-  return breaker.trialUntil !== undefined && now < breaker.trialUntil ? 'open' : 'trial';
+  return outUntil(breaker, now) === undefined ? 'trial' : 'open';
+}
+
+/** Until when nothing is handed over; undefined when something may be. */
+export function outUntil({ openUntil, trialUntil }: Breaker, now: number): number | undefined {
+  if (lasts(openUntil, now, MAX_COOL_OFF_MS)) return openUntil;
+  return lasts(trialUntil, now, TRIAL_MS) ? trialUntil : undefined;
+}
+
+/** What ends later than it can have been set to was set by a clock that has been put right since. */
+function lasts(until: number | undefined, now: number, longestMs: number): boolean {
+  return until !== undefined && now < until && until - now <= longestMs;
 }
 
 /** The breaker while a trial is on its way: everybody else still goes elsewhere. */

@@ -1,5 +1,5 @@
 import type { CountryCode, PhoneNumber } from './phone-number.ts';
-import type { Money } from './price.ts';
+import { believable, type Money } from './price.ts';
 import type { Channel, DeliveryReport, DeliveryState, FailureReason } from './provider.ts';
 
 /** A text on its way to one person: a verification's code, or a custom message. Instants are ms since the epoch. */
@@ -76,22 +76,23 @@ export function reportedDispatch(dispatch: Dispatch, report: DeliveryReport | un
   if (report === undefined) return dispatch;
   const isNews = isForward(dispatch.state, report.state);
   // What it cost may be known later than what became of it.
+  const cost = believable(report.cost);
   const isPriced =
-    report.cost !== undefined &&
-    (report.cost.micros !== dispatch.reportedCost?.micros || report.cost.currency !== dispatch.reportedCost.currency);
+    cost !== undefined &&
+    (cost.micros !== dispatch.reportedCost?.micros || cost.currency !== dispatch.reportedCost.currency);
   if (!isNews && !isPriced) return dispatch;
   return {
     ...dispatch,
     ...(isNews ? { state: report.state } : {}),
     ...(isNews && report.reason !== undefined ? { reason: report.reason } : {}),
     ...(isNews && report.code !== undefined ? { errorCode: report.code } : {}),
-    ...(isPriced ? { reportedCost: report.cost } : {}),
+    ...(isPriced ? { reportedCost: cost } : {}),
   };
 }
 
 /** Two reports on a dispatch that is not known yet, as one: the state that is further on, and the cost that either names. */
 export function joinReports(known: DeliveryReport, report: DeliveryReport): DeliveryReport {
-  const cost = report.cost ?? known.cost;
+  const cost = believable(report.cost) ?? known.cost;
   return { ...(isForward(known.state, report.state) ? report : known), ...(cost === undefined ? {} : { cost }) };
 }
 

@@ -53,6 +53,9 @@ export type PriceBook = {
 };
 
 export const MICROS = 1_000_000;
+/** As much as a price of the configuration may be. */
+const MOST_MICROS = 1e6 * MICROS;
+const CURRENCY = /^[A-Z]{3}$/;
 const ANY_COUNTRY = '*';
 
 /**
@@ -107,6 +110,14 @@ export function tariffsIn(book: PriceBook, country: string): Tariff[] {
   return [...book.tariffs.values()].flatMap((byChannel) =>
     [...byChannel.keys()].flatMap((channel) => tariffIn(byChannel.get(channel), country) ?? []),
   );
+}
+
+/** What a provider says a message cost, in whole millionths; undefined when no message can cost that. */
+export function believable(money: Money | undefined): Money | undefined {
+  // What is no number is `null` in a report that was kept as JSON, and would be rounded to 0.
+  if (money === undefined || !Number.isFinite(money.micros) || !CURRENCY.test(money.currency)) return undefined;
+  const micros = Math.round(money.micros);
+  return micros >= 0 && micros <= MOST_MICROS ? { micros, currency: money.currency } : undefined;
 }
 
 /** By the rates of the book; undefined for a currency without one. */
@@ -206,7 +217,7 @@ function checkRow(row: Price): void {
   const fault = (what: string) => new RangeError(`${nameOf(row)}: ${what}`);
   if (!Number.isFinite(row.amount) || row.amount < 0 || !Number.isSafeInteger(microsOf(row.amount)))
     throw fault(`the amount ${row.amount} is no price`);
-  if (!/^[A-Z]{3}$/.test(row.currency)) throw fault(`'${row.currency}' is no currency of ISO 4217, e.g. USD`);
+  if (!CURRENCY.test(row.currency)) throw fault(`'${row.currency}' is no currency of ISO 4217, e.g. USD`);
   if (!/^(?:[A-Z]{2}|\*)$/.test(row.country)) throw fault(`'${row.country}' is no country of ISO 3166-1, nor *`);
   if (!channels.includes(row.channel)) throw fault(`'${row.channel}' is no channel`);
   if (!pricedPer.includes(row.per)) throw fault(`'${row.per}' is nothing that is billed`);

@@ -188,6 +188,14 @@ export type SigningKey = {
   readonly createdAt: number;
 };
 
+/** A message that has to be looked at. */
+export type Due = {
+  readonly message: Message;
+  readonly verification: Verification | undefined;
+  /** how often it was handed out, this time included, since its last step: whoever had it before did not get to the end */
+  readonly claims: number;
+};
+
 /**
  * A port of meanings: what must hold, not which rows exist. Each method is one atomic step, over any number of
  * processes; time is an argument, and a store has no clock. A store that cannot be reached rejects with a
@@ -224,6 +232,8 @@ export interface Store {
     step: MessageStep,
   ): Promise<{ readonly kind: 'added'; readonly budget?: BudgetTaken } | Exclude<SendRefusal, { kind: 'locked' }>>;
   recordDispatch(step: DispatchStep): Promise<void>;
+  /** The code is about to go out by e-mail, which was not planned: from now on it does not prove that the number is held. */
+  recordEmail(verificationId: string): Promise<void>;
   /** Forward only; nothing changes when the dispatch is not known. */
   recordReport(provider: string, report: DeliveryReport, now: number): Promise<ReportOutcome>;
   getMessage(app: string, id: string): Promise<Message | undefined>;
@@ -237,11 +247,7 @@ export interface Store {
    * not arrive, or none came. Each is handed to exactly one caller, with its verification.
    * @param leaseUntil when others may take them up, should this caller die
    */
-  claimDue(
-    now: number,
-    leaseUntil: number,
-    limit: number,
-  ): Promise<readonly { readonly message: Message; readonly verification: Verification | undefined }[]>;
+  claimDue(now: number, leaseUntil: number, limit: number): Promise<readonly Due[]>;
   /** The answer kept under an idempotency key, once there is one. */
   getAnswer(app: string, key: string): Promise<string | undefined>;
 

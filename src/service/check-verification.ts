@@ -127,7 +127,7 @@ async function checkInStore(
   const outcome = await context.store.check(step);
   if (outcome.kind !== 'ask') return outcome;
   const { verification, managed } = outcome;
-  const verdict = await askProvider(context, verification, managed, code);
+  const { verdict, isAnswered } = await askProvider(context, verification, managed, code);
   const settled = await context.store.settleCheck({
     now: context.now(),
     app: step.app,
@@ -135,7 +135,7 @@ async function checkInStore(
     guesses: step.guesses,
     verdict,
   });
-  return verdict === 'unanswered' && settled.kind === 'wrong' ? { kind: 'unanswered' } : settled;
+  return !isAnswered && settled.kind === 'wrong' ? { kind: 'unanswered' } : settled;
 }
 
 const ASK_DEADLINE_MS = 5000;
@@ -145,12 +145,12 @@ async function askProvider(
   { app, id, number }: Verification,
   { provider: providerId, providerMessageId }: ManagedCode,
   code: string,
-): Promise<SettleCheckStep['verdict']> {
+): Promise<{ readonly verdict: SettleCheckStep['verdict']; readonly isAnswered: boolean }> {
   const opened = context.providers.get(providerId);
   const fields = { app, verification: id, provider: providerId };
   if (opened?.kind !== 'managed') {
     context.log.error(fields, 'the provider that made this code is not configured any more');
-    return 'unanswered';
+    return { verdict: 'unanswered', isAnswered: false };
   }
   const { provider } = opened;
   const outcome = await withinDeadline(ASK_DEADLINE_MS, (signal) =>
@@ -160,11 +160,11 @@ async function askProvider(
     reason: 'uncertain' as const,
     code: error instanceof Error ? error.name : 'thrown',
   }));
-  if (outcome.kind === 'approved') return 'approved';
-  if (outcome.kind !== 'failed') return 'wrong';
+  if (outcome.kind === 'approved') return { verdict: 'approved', isAnswered: true };
+  if (outcome.kind !== 'failed') return { verdict: 'wrong', isAnswered: true };
   context.log.warn({ ...fields, reason: outcome.reason, errorCode: outcome.code }, 'check not answered');
-  // It may have compared the code, and then the attempt was one.
-  return outcome.reason === 'uncertain' ? 'wrong' : 'unanswered';
+  // It may have compared the code, and then the attempt was one; but nobody is told that it was wrong.
+  return { verdict: outcome.reason === 'uncertain' ? 'wrong' : 'unanswered', isAnswered: false };
 }
 
 function unansweredRefusal(): Refusal {

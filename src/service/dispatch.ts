@@ -1,5 +1,6 @@
 import type { Dispatch, Message, MessageState } from '../domain/message.ts';
 import { maskNumber } from '../domain/phone-number.ts';
+import { believable } from '../domain/price.ts';
 import type { Channel, FailureReason, SendOutcome } from '../domain/provider.ts';
 import type { BudgetTake, DispatchStep } from '../domain/store.ts';
 import { dayOf } from '../domain/usage.ts';
@@ -75,6 +76,9 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
       if (more === undefined) break;
       reservedMicros += more;
     }
+    // Before it can be read; one that was planned for e-mail is marked already.
+    if (channel === 'email' && message.channel !== 'email' && message.verificationId !== undefined)
+      await context.store.recordEmail(message.verificationId);
     const outcome = await sendWithin(Math.min(leftMs, provider.deadlineMs), (signal) =>
       handOver(context, delivery, hop, at, signal),
     );
@@ -204,7 +208,7 @@ function toDispatch(context: ServiceContext, hop: Hop, message: Message, outcome
       reason: undefined,
       errorCode: undefined,
       estimatedCost: priceOf(context, hop, message.country, outcome.segments ?? message.segments),
-      reportedCost: outcome.cost,
+      reportedCost: believable(outcome.cost),
     };
   }
   const isUncertain = outcome.reason === 'uncertain';

@@ -4,6 +4,7 @@ import {
   beginTrial,
   closedBreaker,
   concernsAllCountries,
+  outUntil,
   stateOf,
 } from '../domain/circuit-breaker.ts';
 import type { FailureReason, SendOutcome } from '../domain/provider.ts';
@@ -30,6 +31,8 @@ export type Admission =
   | { readonly kind: 'skip'; readonly until: number; readonly reason: 'unavailable' | 'throttled' };
 
 const PROBE_DEADLINE_MS = 3000;
+/** For a place of `maxPerSecond`: no message is handed over for longer than that in all. */
+const LONGEST_WAIT_MS = 8000;
 
 /**
  * The circuit breakers of all providers, one for each country and one for all countries together, and their rates.
@@ -88,9 +91,9 @@ export class ProviderHealth {
     for (const place of [ALL, country ?? NOWHERE]) {
       const breaker = this.#read(provider.id, place);
       if (breaker === closedBreaker) continue;
-      const state = stateOf(breaker, now);
-      if (state === 'open') return openUntilOf(breaker, now);
-      if (state === 'trial') trial ??= place;
+      const until = outUntil(breaker, now);
+      if (until !== undefined) return until;
+      if (stateOf(breaker, now) === 'trial') trial ??= place;
     }
     return trial === undefined || this.#isProven(provider, trial) ? undefined : now + PROBE_DEADLINE_MS;
   }
@@ -105,6 +108,16 @@ export class ProviderHealth {
       if (isMeant || (isOutage && isTrial)) this.#note(id, place, reason, retryAfterMs);
       // It answered, and so the trial is passed.
       else if (!isOutage) this.#note(id, place, 'recipient');
+    }
+  }
+
+  /** Asks those whose cool-off is over whether they are well, so that the next message finds the answer there. */
+  probeDue(providers: Iterable<OpenProvider>): void {
+    const now = this.#now();
+    for (const provider of providers) {
+      for (const [place, breaker] of this.#breakers.get(provider.id) ?? []) {
+        if (stateOf(breaker, now) === 'trial') this.#isProven(provider, place);
+      }
     }
   }
 
@@ -160,10 +173,14 @@ export class ProviderHealth {
   /** As a queue whose places are evenly spread in time, with a second's worth of them ahead of time. */
   #takeSlot({ id, maxPerSecond }: OpenProvider, now: number, canWaitMs: number): number | undefined {
     if (maxPerSecond === undefined) return 0;
-    const slot = Math.max(this.#nextSlots.get(id) ?? 0, now - Math.max(0, 1000 - 1000 / maxPerSecond));
+    const intervalMs = 1000 / maxPerSecond;
+    const next = this.#nextSlots.get(id) ?? 0;
+    // Nobody waits that long: the clock was set back.
+    const isNextLost = next - now > LONGEST_WAIT_MS + intervalMs;
+    const slot = Math.max(isNextLost ? 0 : next, now - Math.max(0, 1000 - intervalMs));
     const waitMs = Math.max(0, slot - now);
     if (waitMs > canWaitMs) return undefined;
-    this.#nextSlots.set(id, slot + 1000 / maxPerSecond);
+    this.#nextSlots.set(id, slot + intervalMs);
     return waitMs;
   }
 
@@ -186,7 +203,7 @@ export class ProviderHealth {
       country: place === ALL ? undefined : place,
       state,
       reason: state === 'closed' ? undefined : breaker.reason,
-      openUntil: state === 'open' ? openUntilOf(breaker, now) : undefined,
+      openUntil: state === 'open' ? outUntil(breaker, now) : undefined,
     };
   }
 }
@@ -194,10 +211,6 @@ export class ProviderHealth {
 const ALL = '*';
 /** Numbers of no country: satellite phones, international toll-free. */
 const NOWHERE = '-';
-
-function openUntilOf({ openUntil = 0, trialUntil = 0 }: Breaker, now: number): number {
-  return openUntil > now ? openUntil : trialUntil;
-}
 
 function closedView(provider: string): HealthView {
   return { provider, country: undefined, state: 'closed', reason: undefined, openUntil: undefined };

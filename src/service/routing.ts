@@ -64,6 +64,7 @@ export function planRoute(context: ServiceContext, app: App, number: ParsedNumbe
 }
 
 const LINE_TYPE = 'the number is a';
+const NO_EMAIL = 'the request gives no e-mail address';
 
 function channelFor(
   app: App,
@@ -91,7 +92,7 @@ function whyNot(
   if (provider.countries !== undefined && !provider.countries.has(number.country ?? ''))
     return `it does not deliver to ${number.country ?? 'numbers of no country'}`;
   if (carries === 'text' && (provider.codesOnly || provider.kind === 'managed')) return 'it carries codes only';
-  if (channel === 'email' && email === undefined) return 'the request gives no e-mail address';
+  if (channel === 'email' && email === undefined) return NO_EMAIL;
   return undefined;
 }
 
@@ -128,6 +129,9 @@ export function planOrRefuse(
     return refuse('line-type-refused', `A ${number.lineType} number does not take ${by}. Use a mobile number.`, {
       field: 'to',
     });
+  }
+  if (plan.hops.length === 0 && plan.passedBy.some(({ why }) => why === NO_EMAIL)) {
+    return refuse('request-invalid', 'This would go by e-mail, and the request gives no email.', { field: 'email' });
   }
   if (plan.hops.length === 0) {
     const by = load.channel === undefined ? '' : ` by ${load.channel}`;

@@ -1,18 +1,21 @@
 import { type Message, reportedDispatch } from '../domain/message.ts';
 import { type ParsedNumber, parsePhoneNumber } from '../domain/phone-number.ts';
 import { refuse } from '../domain/problem.ts';
+import type { Due } from '../domain/store.ts';
 import { stateAt, type Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
 import type { ServiceContext } from './context.ts';
 import { withinDeadline } from './deadline.ts';
 import { notSent, ORPHANED_AFTER_MS } from './dispatch.ts';
 import { allOutUntil, budgetTakeFor, type Hop, planRoute, watchBudget } from './routing.ts';
-import { carriedOf, dispatchCode, sendCode, settle } from './send-code.ts';
+import { carriedOf, dispatchCode, refuseDelivery, sendCode, settle } from './send-code.ts';
 import { deliverMessage, dispatchText } from './send-message.ts';
 
 const BATCH = 50;
 const REPORT_DEADLINE_MS = 3000;
 const RETRY_MS = 5000;
+/** How often a message is taken up without its outcome being stored: a crash or two, and no endless row of texts. */
+const MOST_CLAIMS = 3;
 
 /**
  * Takes up the messages that somebody has to look at: those whose node died between storing and handing over, and those
@@ -25,24 +28,40 @@ export async function takeUpDue(context: ServiceContext): Promise<number> {
   const due = await context.store.claimDue(now, now + ORPHANED_AFTER_MS, BATCH);
   // One message that cannot be taken up (its text sealed under another key, say) must not keep the others back.
   await Promise.all(
-    due.map(({ message, verification }) =>
-      takeUp(context, message, verification).catch((error: unknown) => {
+    due.map((each) =>
+      takeUp(context, each).catch((error: unknown) => {
         const text = error instanceof Error ? error.message : String(error);
-        context.log.error({ app: message.app, message: message.id, error: text }, 'message cannot be taken up');
+        const { app, id } = each.message;
+        context.log.error({ app, message: id, error: text }, 'message cannot be taken up');
       }),
     ),
   );
   return due.length;
 }
 
-async function takeUp(
-  context: ServiceContext,
-  message: Message,
-  verification: Verification | undefined,
-): Promise<void> {
+async function takeUp(context: ServiceContext, { message, verification, claims }: Due): Promise<void> {
+  if (claims > MOST_CLAIMS) return abandon(context, message);
   if (message.state === 'pending') return recover(context, message, verification);
   const known = await askForReport(context, message);
   if (known !== undefined) await failOver(context, known, verification);
+}
+
+/** Each of those who had it may have handed it over before its outcome was lost, and so may the next. */
+async function abandon(context: ServiceContext, message: Message): Promise<void> {
+  const { app, id, verificationId } = message;
+  context.log.error(
+    { app, message: id, verification: verificationId },
+    'message given up: its outcome is never stored',
+  );
+  if (message.state !== 'pending') return settle(context, message, nothing, undefined, undefined);
+  const lost = { ...notSent(message, 'uncertain', context.now()), state: 'unknown' } as const;
+  await settle(
+    context,
+    message,
+    { ...nothing, dispatches: [lost], state: 'unknown' },
+    undefined,
+    refuseDelivery({ reason: 'uncertain', optOut: false, retryAfterMs: undefined }),
+  );
 }
 
 /** A message whose node died: whether it was handed over, nobody knows. */
@@ -84,7 +103,8 @@ async function askForReport(context: ServiceContext, message: Message): Promise<
   const report = await withinDeadline(REPORT_DEADLINE_MS, (signal) => provider?.fetchReport?.(id, signal)).catch(
     () => undefined,
   );
-  if (report === undefined) return message;
+  // Another message's, and it moves neither.
+  if (report?.providerMessageId !== id) return message;
   await context.store.recordReport(last.provider, report, context.now());
   const isLost = report.state === 'failed' || report.state === 'undelivered';
   const isFinal = isLost && (report.reason === 'recipient' || report.optOut === true);

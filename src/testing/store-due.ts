@@ -79,6 +79,19 @@ export function describeDue(stores: () => OpenedStores): void {
       }
     });
 
+    it('says how often it was claimed since the last step that was recorded, also after a restart', async () => {
+      const { a, b } = stores();
+      const message = await sentMessage(a, {}, { dueAt });
+      const claims = async (store: Store, now: number) =>
+        (await store.claimDue(now, now + SECOND, 10)).map((due) => due.claims);
+      expect(await claims(a, dueAt)).toEqual([1]);
+      expect(await claims(b, dueAt + SECOND)).toEqual([2]);
+      const reopened = await stores().reopen();
+      expect(await claims(reopened, dueAt + MINUTE)).toEqual([3]);
+      await reopened.recordDispatch(dispatchStep(message, { dispatches: [], state: undefined, dueAt: dueAt + HOUR }));
+      expect(await claims(reopened, dueAt + HOUR)).toEqual([1]);
+    });
+
     it('is due when the last step that was recorded says so, whatever the lease was', async () => {
       const { a, b } = stores();
       const message = await sentMessage(a, {}, { dueAt });
@@ -105,6 +118,19 @@ export function describeDue(stores: () => OpenedStores): void {
       expect(await claimed(reopened, dueAt - 1)).toEqual([]);
       expect(await claimed(reopened, dueAt, LATE)).toEqual([waiting.id]);
       expect(await claimed(reopened, T0 + HOUR)).toEqual([leased.id]);
+    });
+  });
+
+  it('a code that went out by e-mail says so from then on, whatever is recorded afterwards', async () => {
+    const { a, b } = stores();
+    const { verification, message } = await sentCode(a, {}, []);
+    expect(verification.sentByEmail).toBe(false);
+    await a.recordEmail(verification.id);
+    await b.recordDispatch(dispatchStep(message, { carried: { channel: 'sms', managed: undefined } }));
+    const reopened = await stores().reopen();
+    expect(await reopened.getVerification(verification.app, verification.id)).toMatchObject({
+      channel: 'sms',
+      sentByEmail: true,
     });
   });
 

@@ -226,6 +226,33 @@ describe('after its cool-off a provider', () => {
     expect(bench.first.received).toHaveLength(16);
   });
 
+  it('with a probe is asked once its cool-off is over, so that the next message finds it well', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval'] });
+    const probed = Promise.withResolvers<ProbeOutcome>();
+    const only = new FakeProvider('only');
+    let probes = 0;
+    only.probe = () => {
+      probes += 1;
+      return probed.promise;
+    };
+    only.answer = async () => failed('account', '401');
+    const { countersign, clock } = await openBench({}, { providers: [only] });
+    await countersign.verifications.start({ to: NUMBER, subject: 'first' });
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(probes, 'while it cools off').toBe(0);
+    clock.advance(10_000);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(probes, 'asked, once').toBe(1);
+    probed.resolve({ kind: 'ready' });
+    await probed.promise;
+    only.answer = async () => accepted('1');
+    // It was refused, and only that refusal had the provider asked.
+    await until(
+      async () => (await countersign.verifications.start({ to: NUMBER, subject: 'second' })).kind === 'started',
+    );
+    expect(only.received).toHaveLength(2);
+  });
+
   it('with a probe is asked in the background, no message waits for it, and then one is the trial', async () => {
     let probed = Promise.withResolvers<ProbeOutcome>();
     let probes = 0;
@@ -456,5 +483,41 @@ describe('maxPerSecond', () => {
     bench.clock.advance(1);
     await bench.start();
     expect(bench.first.received).toHaveLength(2);
+  });
+});
+
+// It was out for as long as the clock had been wrong.
+describe('a clock that is set back an hour', () => {
+  it('keeps no provider out', async () => {
+    const bench = await openTwo(failed('account', '401'));
+    await bench.start();
+    expect(bench.stateOf('first')).toBe('open');
+    bench.clock.advance(-HOUR);
+    bench.first.answer = takes(bench.first);
+    await bench.start();
+    expect([bench.first.received.length, bench.stateOf('first')]).toEqual([2, 'closed']);
+  });
+
+  it('lets one trial through, and says when the next is', async () => {
+    const bench = await openTwo(failed('account', '401'));
+    await bench.start();
+    bench.clock.advance(-HOUR);
+    bench.first.answer = () => new Promise(() => {});
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const trial = bench.start();
+    await until(() => bench.first.received.length === 2);
+    const [view] = bench.countersign.providers.health();
+    expect(view).toMatchObject({ state: 'open', openUntil: bench.clock.now + 15_000 });
+    await vi.advanceTimersByTimeAsync(3000);
+    await trial;
+  });
+
+  it('leaves no place of maxPerSecond taken', async () => {
+    const bench = await openTwo(accepted('1'), { maxPerSecond: 2 });
+    bench.first.answer = takes(bench.first);
+    await bench.startMany(3);
+    bench.clock.advance(-HOUR);
+    await bench.startMany(3);
+    expect(bench.first.received).toHaveLength(4);
   });
 });

@@ -366,6 +366,27 @@ describe('a report that does not come', () => {
     expect((await bench.lastMessage()).dispatches[0]?.state).toBe(state ?? 'queued');
   });
 
+  it('and answers for another message, is not believed: the code goes by the next way, the other stays as it was', async () => {
+    const first = new FakeProvider('first', waiting);
+    // The other one became `delivered`, and this one was asked for again every fifteen seconds, for ever.
+    first.fetchReport = async () => ({
+      providerMessageId: `first ${first.received[1]?.messageId}`,
+      state: 'delivered',
+    });
+    const second = new FakeProvider('second');
+    const bench = await openBench(
+      { routes: { '*': ['first', 'second'] }, limits: noLimits },
+      { providers: [first, second] },
+    );
+    expectStarted(await bench.countersign.verifications.start({ to: NUMBER }));
+    bench.clock.advance(20_000);
+    expectStarted(await bench.countersign.verifications.start({ to: NUMBER, subject: 'other' }));
+    bench.clock.advance(10_000);
+    await bench.housekeep();
+    expect(second.received).toHaveLength(1);
+    expect((await bench.lastMessage()).dispatches[0]?.state).toBe('queued');
+  });
+
   it.each([
     ['rejects', () => Promise.reject(new Error('ECONNRESET'))],
     [

@@ -363,3 +363,43 @@ describe('usage', () => {
     });
   });
 });
+
+describe("a provider's word on a cost", () => {
+  const strange = [
+    ['negative', { micros: -5_000_000, currency: 'USD' }],
+    ['endless', { micros: Number.POSITIVE_INFINITY, currency: 'USD' }],
+    ['no number', { micros: Number.NaN, currency: 'USD' }],
+    ['more than a message can cost', { micros: 9e15, currency: 'USD' }],
+    ['in no currency', { micros: 1, currency: 'dollars' }],
+  ] as const;
+
+  // It could not be stored, the caller got an error, and the text went out every fifteen seconds; less than nothing made
+  // the budget endless.
+  it.each(strange)('that is %s is not believed: the price table is', async (_, cost) => {
+    const bench = await openPriced({ fake: 0.1 }, 0.2);
+    bench.first.answer = async ({ messageId }) => accepted(messageId, { cost });
+    expect(await startsLeft(bench)).toBe(2);
+    expect(await bench.countersign.usage.read({ app: 'default' })).toMatchObject({
+      rows: [{ sent: 2, cost: { micros: 200_000, currency: 'USD' } }],
+    });
+  });
+
+  it.each(strange)('in a report that is %s leaves the cost as it was, and the state is taken', async (_, cost) => {
+    const bench = await openPriced({ fake: 0.1 }, 1);
+    expectStarted(await bench.start());
+    const providerMessageId = `fake ${bench.first.received[0]?.messageId}`;
+    await report(bench.countersign, bench.first, { providerMessageId, state: 'delivered', cost });
+    expect(await bench.countersign.usage.read({ app: 'default' })).toMatchObject({
+      rows: [{ delivered: 1, cost: { micros: 100_000, currency: 'USD' } }],
+    });
+  });
+
+  it('is rounded to whole millionths', async () => {
+    const bench = await openPriced({ fake: 0.1 }, 1);
+    bench.first.answer = async ({ messageId }) => accepted(messageId, { cost: { micros: 7900.4, currency: 'USD' } });
+    expectStarted(await bench.start());
+    expect(await bench.countersign.usage.read({ app: 'default' })).toMatchObject({
+      rows: [{ cost: { micros: 7900, currency: 'USD' } }],
+    });
+  });
+});

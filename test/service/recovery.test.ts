@@ -1,6 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { SendOutcome } from '../../src/index.ts';
-import { type Bench, expectStarted, MINUTE, NUMBER, noLimits, openBench, until } from './service-bench.ts';
+import {
+  type Bench,
+  expectStarted,
+  FakeProvider,
+  MINUTE,
+  NUMBER,
+  noLimits,
+  openBench,
+  report,
+  until,
+} from './service-bench.ts';
 
 // A process that died while it handed a message over: its provider never answers, and as no timer of it runs on, it does
 // nothing more. Housekeeping of the next process runs by itself when it opens.
@@ -169,6 +179,45 @@ describe('after a crash (invariant 8)', () => {
   });
 });
 
+describe('a message whose outcome is stored by nobody', () => {
+  // One whose outcome could not be stored went out every fifteen seconds for as long as it was valid: a custom message
+  // for four hours.
+  it.each([
+    ['a code', (bench: Bench) => bench.countersign.verifications.start({ to: NUMBER })],
+    ['a custom message', (bench: Bench) => bench.countersign.messages.send({ to: NUMBER, text: 'Hello' })],
+  ])('is handed over four times and no more: %s', async (_, ask) => {
+    const bench = await openBench({ limits: noLimits });
+    // A provider file with a mistake in it: what it gives back is no outcome.
+    bench.fake.answer = async () => undefined as unknown as SendOutcome;
+    await expect(ask(bench)).rejects.toThrow();
+    for (let round = 0; round < 8; round += 1) {
+      bench.clock.advance(20_000);
+      await bench.housekeep();
+    }
+    expect(bench.fake.received).toHaveLength(4);
+    expect((await messages(bench))[0]).toMatchObject({
+      status: 'unknown',
+      dispatches: [{ provider: 'none', state: 'unknown', reason: 'uncertain' }],
+    });
+  });
+
+  it('is handed to the next provider three times and no more', async () => {
+    const first = new FakeProvider('first').withReports();
+    const second = new FakeProvider('second');
+    second.answer = async () => undefined as unknown as SendOutcome;
+    const bench = await openBench({ routes: { '*': ['first', 'second'] } }, { providers: [first, second] });
+    expectStarted(await bench.countersign.verifications.start({ to: NUMBER }));
+    const providerMessageId = `first ${first.received[0]?.messageId}`;
+    await report(bench.countersign, first, { providerMessageId, state: 'undelivered' });
+    for (let round = 0; round < 8; round += 1) {
+      await bench.housekeep();
+      bench.clock.advance(20_000);
+    }
+    expect(second.received).toHaveLength(3);
+    expect((await messages(bench))[0]).toMatchObject({ status: 'undelivered' });
+  });
+});
+
 describe('closing', () => {
   it('lets what is under way finish: its outcome is stored and answered', async () => {
     const bench = await openBench();
@@ -194,6 +243,34 @@ describe('closing', () => {
     const next = await bench.again();
     const listed = await next.messages.list();
     expect(listed).toMatchObject({ messages: [{ status: 'queued' }] });
+  });
+
+  it('waits for one round of housekeeping, and not for those that would have followed', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    const bench = await openDying();
+    await abandon(bench, () => bench.countersign.messages.send({ to: NUMBER, text: 'Hello' }));
+    bench.clock.advance(20_000);
+    const next = await bench.again();
+    await until(() => bench.fake.received.length === 2);
+    // While the provider stalled, each tick had queued one more round, and closing went through them all.
+    await vi.advanceTimersByTimeAsync(0);
+    for (let tick = 0; tick < 10; tick += 1) vi.advanceTimersToNextTimer();
+    bench.clock.advance(20_000);
+    const closed = next.close();
+    for (const settle of abandoned.splice(0)) settle({ kind: 'failed', reason: 'uncertain', code: 'died' });
+    await closed;
+    expect(bench.fake.received).toHaveLength(2);
+  });
+
+  it('closes the store also when a provider cannot be closed', async () => {
+    const bench = await openBench();
+    bench.fake.close = () => Promise.reject(new Error('ECONNRESET'));
+    const other = await bench.again();
+    await other.close();
+    await expect(other.ready()).rejects.toThrow('closed');
+    expect(bench.log).toContainEqual(
+      expect.objectContaining({ level: 'warn', message: 'provider cannot be closed', provider: 'fake' }),
+    );
   });
 
   it('twice is no fault', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { failed, type StartRequest } from '../../src/index.ts';
+import { accepted, failed, type StartRequest } from '../../src/index.ts';
 import { expectStarted, FakeManaged, FakeProvider, MINUTE, NUMBER, noLimits, openBench } from './service-bench.ts';
 
 const LANDLINE = '+998712345678';
@@ -198,7 +198,8 @@ describe('a route', () => {
     expectStarted(await countersign.verifications.resend({ id, channel: 'sms' }));
     expect(texts.received.at(-1)).not.toHaveProperty('email');
     expect(await countersign.verifications.start({ to: '+77012345678', channel: 'email' })).toMatchObject({
-      code: 'no-provider',
+      code: 'request-invalid',
+      field: 'email',
     });
     for (const email of ['anna', 'a@b, c@d', 'a@b\r\nBcc: c@d', '"a b"@c', 'a@b@c', '@b', `${'a'.repeat(65)}@b`])
       expect(await countersign.verifications.start({ to: '+77012345678', email })).toMatchObject({
@@ -350,6 +351,23 @@ describe('a code by e-mail', () => {
     if (answer.kind !== 'approved') throw new Error(answer.detail);
     const payload = JSON.parse(Buffer.from(answer.token.split('.')[1] ?? '', 'base64url').toString());
     expect(payload).toMatchObject({ channel: 'sms', phone_number_verified: false });
+  });
+
+  it('proves the number no more from the moment of its hand-over: it may be read before its server has answered', async () => {
+    const texts = new FakeProvider('texts', { channels: ['sms'] });
+    texts.answer = async () => failed('coverage', '1');
+    const mail = new FakeProvider('mail', { channels: ['email'] });
+    const { countersign } = await openBench({ routes: { '*': ['texts', 'mail'] } }, { providers: [texts, mail] });
+    // The token said `true`: it was stored only with the outcome that an e-mail had gone out.
+    let token = '';
+    mail.answer = async ({ messageId, code = '' }) => {
+      const answer = await countersign.verifications.check({ to: NUMBER, code });
+      token = answer.kind === 'approved' ? answer.token : '';
+      return accepted(messageId);
+    };
+    expectStarted(await countersign.verifications.start({ to: NUMBER, email: 'mallory@example.org' }));
+    const payload = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+    expect(payload).toMatchObject({ phone_number_verified: false });
   });
 
   it('is no proof that the number is held, and its token is no proof of an earlier approval', async () => {

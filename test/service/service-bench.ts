@@ -56,6 +56,7 @@ abstract class AnyFake {
   parseReport: MessagingProvider['parseReport'];
   fetchReport: MessagingProvider['fetchReport'];
   probe: MessagingProvider['probe'];
+  close: MessagingProvider['close'];
   /** the listeners of its processes; empty unless `reportsByItself` */
   readonly listeners: ((report: DeliveryReport) => void)[] = [];
   reportsByItself = false;
@@ -94,11 +95,12 @@ abstract class AnyFake {
   }
 
   protected anyFace() {
-    const { parseReport, fetchReport, probe } = this;
+    const { parseReport, fetchReport, probe, close } = this;
     return {
       ...(parseReport === undefined ? {} : { parseReport }),
       ...(fetchReport === undefined ? {} : { fetchReport }),
       ...(probe === undefined ? {} : { probe }),
+      ...(close === undefined ? {} : { close }),
       ...(this.reportsByItself
         ? { onReport: (listener: (report: DeliveryReport) => void) => void this.listeners.push(listener) }
         : {}),

@@ -102,7 +102,7 @@ describe('a SQLite file of the first schema', () => {
   it('is brought up to date once, and opened again as it is', async () => {
     await store.close();
     const database = new DatabaseSync(file);
-    expect(database.prepare('PRAGMA user_version').get()).toEqual({ user_version: 2 });
+    expect(database.prepare('PRAGMA user_version').get()).toEqual({ user_version: 3 });
     expect(database.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
     database.close();
     store = openSqliteStore(file);

@@ -46,14 +46,14 @@ export class MessageSteps {
        WHERE app = ?1 AND id < ?2 AND (?3 IS NULL OR number = ?3) ORDER BY id DESC LIMIT ?4`,
     );
     this.#settle = database.prepare(
-      `UPDATE message SET state = coalesce(?1, state), due_at = ?4, leased_until = NULL,
+      `UPDATE message SET state = coalesce(?1, state), due_at = ?4, leased_until = NULL, claims = 0,
          dispatches = CASE WHEN dispatches = '' OR ?2 = '' THEN dispatches || ?2 ELSE dispatches || ',' || ?2 END
        WHERE id = ?3`,
     );
     this.#claim = database.prepare(
-      `UPDATE message SET due_at = ?2, leased_until = ?2
+      `UPDATE message SET due_at = ?2, leased_until = ?2, claims = claims + 1
        WHERE id IN (SELECT id FROM message WHERE due_at <= ?1 ORDER BY due_at LIMIT ?3)
-       RETURNING ${messageColumns}`,
+       RETURNING ${messageColumns}, claims`,
     );
     this.#putProviderMessage = database.prepare(
       'INSERT OR REPLACE INTO provider_message (provider, provider_message_id, message_id) VALUES (?, ?, ?)',
@@ -207,9 +207,9 @@ export class MessageSteps {
     return rows.map(toMessage);
   }
 
-  claimDue(now: number, leaseUntil: number, limit: number): readonly Message[] {
+  claimDue(now: number, leaseUntil: number, limit: number): readonly { message: Message; claims: number }[] {
     const rows = this.#claim.all(now, leaseUntil, limit);
-    return rows.map(toMessage);
+    return rows.map((row) => ({ message: toMessage(row), claims: integer(row['claims']) }));
   }
 
   /** Has the verification been approved whose code it carried last? */

@@ -1,6 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { firstIdAt } from '../../domain/id.ts';
-import { type Dispatch, wasTaken } from '../../domain/message.ts';
 import { CountersignError } from '../../domain/problem.ts';
 import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -98,11 +97,10 @@ class SqliteStore implements Store {
   recordDispatch: Store['recordDispatch'] = (step) =>
     this.#commits.run(() => {
       this.#messages.recordDispatch(step);
-      const { verificationId } = step.message;
-      if (verificationId !== undefined && step.dispatches.some(isEmailOut))
-        this.#verifications.recordEmail(verificationId);
       if (step.carried !== undefined) this.#verifications.recordCarrier(step.message, step.carried);
     }, 'committed');
+  recordEmail: Store['recordEmail'] = (verificationId) =>
+    this.#commits.run(() => this.#verifications.recordEmail(verificationId));
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
   getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));
@@ -110,8 +108,9 @@ class SqliteStore implements Store {
   getAnswer: Store['getAnswer'] = (app, key) => this.#read(() => this.#messages.answerOf(app, key));
   claimDue: Store['claimDue'] = (now, leaseUntil, limit) =>
     this.#commits.run(() =>
-      this.#messages.claimDue(now, leaseUntil, limit).map((message) => ({
+      this.#messages.claimDue(now, leaseUntil, limit).map(({ message, claims }) => ({
         message,
+        claims,
         verification:
           message.verificationId === undefined
             ? undefined
@@ -171,10 +170,6 @@ class SqliteStore implements Store {
     this.#log.close();
     if (this.#database.isOpen) this.#database.close();
   }
-}
-
-function isEmailOut(dispatch: Dispatch): boolean {
-  return dispatch.channel === 'email' && wasTaken(dispatch);
 }
 
 function toApiKey(row: Row): ApiKey {

@@ -259,7 +259,7 @@ export class VerificationSteps {
     return { kind: 'approved', verification: { ...verification, state: 'approved' } };
   }
 
-  /** After a hand-over: an e-mail may have carried the code. */
+  /** Before a hand-over: an e-mail is to carry the code. */
   recordEmail(id: string): void {
     this.#recordEmail.run(id);
   }
