@@ -3,6 +3,7 @@ import type { PriceBook } from '../domain/price.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import type { App } from '../service/app.ts';
 
+export type Environment = Readonly<Record<string, string | undefined>>;
 export type Mode = 'development' | 'production';
 
 /** A provider with checked settings, not opened yet. */

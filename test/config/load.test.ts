@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Type, { type TObject } from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Config } from '../../src/config/config.ts';
-import { ConfigError, type Environment, type FileConfig, loadConfig, resolveConfig } from '../../src/config/load.ts';
+import type { Config, Environment } from '../../src/config/config.ts';
+import { ConfigError, type FileConfig, loadConfig, resolveConfig } from '../../src/config/load.ts';
 import { defineProvider, type ProviderDefinition } from '../../src/index.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 

@@ -1,7 +1,7 @@
 import Type, { type TObject } from 'typebox';
 import { describe, expect, it } from 'vitest';
-import type { Config } from '../../src/config/config.ts';
-import { ConfigError, type Environment, resolveConfig } from '../../src/config/load.ts';
+import type { Config, Environment } from '../../src/config/config.ts';
+import { ConfigError, resolveConfig } from '../../src/config/load.ts';
 import { defineProvider, type ProviderDefinition } from '../../src/index.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 

@@ -6,7 +6,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseEnv } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ConfigError, type Environment, loadConfig, resolveConfig } from '../../src/config/load.ts';
+import type { Environment } from '../../src/config/config.ts';
+import { ConfigError, loadConfig, resolveConfig } from '../../src/config/load.ts';
 import { AppSchema, CommonProviderSchema, FileSchema } from '../../src/config/schema.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 

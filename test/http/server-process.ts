@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compose } from '../../src/compose.ts';
-import { type Environment, resolveConfig } from '../../src/config/load.ts';
+import type { Environment } from '../../src/config/config.ts';
+import { resolveConfig } from '../../src/config/load.ts';
 import { providerDefinitions } from '../../src/providers/index.ts';
 import { type HttpClient, httpClient } from './http-client.ts';
 

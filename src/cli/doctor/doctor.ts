@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parseEnv, styleText } from 'node:util';
 import { loadProcessConfig } from '../../compose.ts';
-import type { Config } from '../../config/config.ts';
-import { ConfigError, type Environment } from '../../config/load.ts';
+import type { Config, Environment } from '../../config/config.ts';
+import { ConfigError } from '../../config/load.ts';
 import { nearestTo } from '../../domain/nearest.ts';
 import { appOption, defineCommand, expectPositionals, jsonOption } from '../command.ts';
 import { chooseApp } from '../installation.ts';
