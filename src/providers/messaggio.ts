@@ -37,8 +37,8 @@ const refusals: readonly (readonly [words: RegExp, code: string, reason: Failure
 ];
 
 /**
- * The numbers of delivery reports. Source: https://messaggio.com/api-docs/, section 3.1, as public clients have it (read
- * 2026-11-20). They agree that those of the last line are failures, and say too little for a reason of each one's own.
+ * The numbers of delivery reports. Source: what public clients of https://messaggio.com/api-docs/ have (read 2026-11-20).
+ * They agree that those of the last line are failures, and say too little for a reason of each one's own.
  */
 const deliveryStates: ReadonlyMap<number, readonly [DeliveryState, FailureReason?]> = new Map<
   number,
