@@ -36,7 +36,7 @@ export async function observeWay(way: Way, starts: number, say: (text: string) =
   return { ...(best as LoadObservation), rounds: rounds.length };
 }
 
-async function observeRound(way: Way, starts: number): Promise<LoadObservation> {
+export async function observeRound(way: Way, starts: number): Promise<LoadObservation> {
   const log: (LogLine & { readonly at: number })[] = [];
   let dying: Simulator = await VENDOR.start();
   const others = await Promise.all([VENDOR.start(), VENDOR.start(), VENDOR.start()]);

@@ -165,7 +165,7 @@ fault that its vendor can have, and a load of starts on a provider that is dead.
 
 \`\`\`
 npm run faults                # both parts, about three minutes
-npm run faults -- --quick     # the second one with 250 starts in place of 1 000, about one minute
+npm run faults -- --quick     # the second one with 250 starts in place of 1 000, its milliseconds shown and not judged
 npm run faults -- --write     # and writes this page
 \`\`\`
 

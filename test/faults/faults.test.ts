@@ -84,7 +84,7 @@ describe('the judge of the load', () => {
   };
 
   it('finds nothing wrong with a breaker that opens, and closes after its cool-off', () => {
-    expect(judgeLoad(well)).toEqual([]);
+    expect(judgeLoad(well, true)).toEqual([]);
   });
 
   it.each<[string, Partial<LoadObservation>, RegExp]>([
@@ -96,7 +96,13 @@ describe('the judge of the load', () => {
     ['a provider that is not used again', { usedAfterMs: undefined }, /not used again/],
     ['a provider that is used again too late', { usedAfterMs: 6001 }, /1001 ms after/],
   ])('flags %s', (_, change, sentence) => {
-    expect(judgeLoad({ ...well, ...change })).toContainEqual(expect.stringMatching(sentence));
+    expect(judgeLoad({ ...well, ...change }, true)).toContainEqual(expect.stringMatching(sentence));
+  });
+
+  it('leaves milliseconds aside where too few starts say too little about them, and nothing else', () => {
+    const slow = { ...well, after: { ...calm, p99: 14 }, usedAfterMs: 6001 };
+    expect(judgeLoad(slow, false)).toEqual([]);
+    expect(judgeLoad({ ...slow, accepted: 249, handOversAfter: 1 }, false)).toHaveLength(2);
   });
 });
 
