@@ -98,7 +98,7 @@ async function readConfigFile(cwd: string, named: string | undefined): Promise<u
   if (!existsSync(file)) throw new ConfigError([`COUNTERSIGN_CONFIG names ${file}, and there is no such file`]);
   try {
     const extension = extname(file);
-    if (extension === '.json') return JSON.parse(readFileSync(file, 'utf8'));
+    if (extension === '.json') return await readJson(readFileSync(file, 'utf8'));
     if (extension === '.yaml' || extension === '.yml') return (await import('yaml')).parse(readFileSync(file, 'utf8'));
     const module = (await import(pathToFileURL(file).href)) as { default?: unknown };
     if (module.default === undefined) throw new Error('it has no default export: `export default defineConfig({ … })`');
@@ -106,6 +106,16 @@ async function readConfigFile(cwd: string, named: string | undefined): Promise<u
   } catch (error) {
     throw new ConfigError([`${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`]);
   }
+}
+
+/** Of a key that is there twice JavaScript takes the second, and whoever wrote the first would never hear of it. */
+async function readJson(text: string): Promise<unknown> {
+  const value: unknown = JSON.parse(text);
+  // JSON is YAML as well, and that parser looks.
+  const { errors } = (await import('yaml')).parseDocument(text, { uniqueKeys: true });
+  const twice = errors.find(({ code }) => code === 'DUPLICATE_KEY');
+  if (twice !== undefined) throw new Error(twice.message);
+  return value;
 }
 
 /**

@@ -413,6 +413,23 @@ describe('configuration files', () => {
     });
   });
 
+  it.each([
+    // The second one won in silence.
+    [
+      'countersign.config.json',
+      '{\n\t"providers": {\n\t\t"foo": {"apiKey":"one"},\n\t\t"foo": {"apiKey":"two"}\n\t}\n}',
+    ],
+    ['countersign.config.yaml', 'providers:\n  foo: { apiKey: one }\n  foo: { apiKey: two }\n'],
+  ])('that have two providers with one id say so: %s', async (name, text) => {
+    write(name, text);
+    await expect(load()).rejects.toThrow(/Map keys must be unique at line [34]/);
+  });
+
+  it('may be JSON with tabs, escapes and numbers of any kind', async () => {
+    write('countersign.config.json', '{\n\t"port":\t1e3,\n\t"logLevel": "\\u0077arn"\n}');
+    expect(await load()).toMatchObject({ port: 1000, logLevel: 'warn' });
+  });
+
   it('are filled up by .env, over which the environment wins', async () => {
     write('.env', `PORT=5\nHOST=dotenv\nCOUNTERSIGN_SECRET="${SECRET}" # a comment\n`);
     write('countersign.config.json', '{"port":1,"logLevel":"warn"}');
