@@ -1,5 +1,6 @@
 import { createHash, createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
-import { type Answer, type SeenRequest, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const ACCESS_KEY = 'AKIATESTTESTTESTTEST';
 const SECRET = 'test-aws-secret';

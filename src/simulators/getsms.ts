@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { type Answer, type SeenRequest, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const LOGIN = 'test-getsms';
 const PASSWORD = 'test-getsms-password';

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type Answer, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SimulatorDefinition } from './simulator-kit.ts';
 
 // Two gateways of our own invention, in the two styles in which most are made. Their configurations are the examples of
 // docs/providers/http.md.

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type Answer, type DeliveryStep, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, DeliveryStep, SimulatorDefinition } from './simulator-kit.ts';
 
 const API_KEY = 'test-infobip-api-key';
 

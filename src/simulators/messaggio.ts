@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type Answer, type SeenRequest, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const LOGIN = 'test-messaggio-login';
 const SENDERS: ReadonlyMap<string, string> = new Map([

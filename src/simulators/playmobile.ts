@@ -1,4 +1,5 @@
-import { type Answer, type SeenRequest, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const LOGIN = 'test-playmobile';
 const PASSWORD = 'test-playmobile-password';

@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { type Answer, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SimulatorDefinition } from './simulator-kit.ts';
 
 const AUTH_ID = 'MATESTTESTTESTTESTTE';
 const AUTH_TOKEN = 'test-plivo-auth-token';

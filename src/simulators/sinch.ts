@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { type Answer, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SimulatorDefinition } from './simulator-kit.ts';
 
 const SERVICE_PLAN_ID = 'test0service0plan0id';
 const API_TOKEN = 'test-sinch-api-token';

@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomUUID } from 'node:crypto';
-import { type Answer, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SimulatorDefinition } from './simulator-kit.ts';
 
 const TOKEN = 'AAtest-telegram-gateway-token';
 const COST_USD = 0.01;

@@ -1,12 +1,12 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import {
-  type Answer,
-  type SeenRequest,
-  type SimulatedMessage,
-  type Simulator,
-  type SimulatorDefinition,
-  type SimulatorOptions,
-  startHttpSimulator,
+import { startHttpSimulator } from './http-simulator.ts';
+import type {
+  Answer,
+  SeenRequest,
+  SimulatedMessage,
+  Simulator,
+  SimulatorDefinition,
+  SimulatorOptions,
 } from './simulator-kit.ts';
 import { twilioError } from './twilio.ts';
 

@@ -1,13 +1,7 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
-import type {
-  Answer,
-  DeliveryStep,
-  HttpVendor,
-  SeenRequest,
-  SimulatedMessage,
-  SimulatorDefinition,
-} from './simulator-kit.ts';
-import { startHttpSimulator } from './simulator-kit.ts';
+import type { HttpVendor } from './http-simulator.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, DeliveryStep, SeenRequest, SimulatedMessage, SimulatorDefinition } from './simulator-kit.ts';
 
 const testSid = (prefix: string) => prefix + '0'.repeat(32);
 const ACCOUNT_SID = testSid('AC');

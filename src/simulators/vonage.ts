@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomUUID } from 'node:crypto';
-import { type Answer, type PostedReport, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, PostedReport, SimulatorDefinition } from './simulator-kit.ts';
 
 const API_KEY = 'abcd1234';
 const API_SECRET = 'test-vonage-secret';

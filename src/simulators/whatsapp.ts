@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { type Answer, type SeenRequest, type SimulatorDefinition, startHttpSimulator } from './simulator-kit.ts';
+import { startHttpSimulator } from './http-simulator.ts';
+import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const TOKEN = 'EAAtest-whatsapp-token';
 const PHONE_NUMBER_ID = '106540352242922';
