@@ -1,5 +1,6 @@
 import { createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 
+/** How many digits a code may have. */
 export const CODE_LENGTHS = { min: 4, max: 10, default: 6 } as const;
 
 /** What the installation's secret is split into, so that no key serves two purposes. */
@@ -54,9 +55,9 @@ const easternZeros = [0x0660, 0x06f0, 0x0966, 0xff10];
 
 /**
  * What a person typed, as ASCII digits: phones write `١٢٣٤٥٦` on Arabic keyboards, and people copy `123 456` or `123-456`.
- * @returns undefined when it is not a code of that length, which costs no attempt
+ * @returns undefined when it is not a code of such a length, which costs no attempt
  */
-export function normalizeCode(typed: string, length: number): string | undefined {
+export function normalizeCode(typed: string, min: number, max = min): string | undefined {
   if (typed.length > 40) return undefined;
   const digits = typed
     .replace(eastern, (digit) => {
@@ -65,5 +66,5 @@ export function normalizeCode(typed: string, length: number): string | undefined
       return String(point - zero);
     })
     .replace(SEPARATORS, '');
-  return digits.length === length && /^\d+$/.test(digits) ? digits : undefined;
+  return digits.length >= min && digits.length <= max && /^\d+$/.test(digits) ? digits : undefined;
 }

@@ -2,6 +2,8 @@
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 const TIME_CHARS = 10;
 const RANDOM_CHARS = 16;
+const HEX_CHARS = 32;
+const HEX_TIME_CHARS = 12;
 
 export type IdPrefix = 'ver' | 'msg' | 'key';
 
@@ -32,6 +34,30 @@ const idPattern = /^(ver|msg|key)_[0-9a-hjkmnp-tv-z]{26}$/;
 
 export function isId(prefix: IdPrefix, text: string): boolean {
   return text.startsWith(prefix) && idPattern.test(text);
+}
+
+/** The 128 bits of an id as 32 hexadecimal digits, as other systems write theirs. */
+export function hexOfId(id: string): string {
+  let bits = 0n;
+  for (const character of id.slice(id.indexOf('_') + 1)) bits = bits * 32n + BigInt(alphabet.indexOf(character));
+  return bits.toString(16).padStart(HEX_CHARS, '0');
+}
+
+/** The other way round. Undefined for what are not 32 hexadecimal digits; whether there is such an id is another question. */
+export function idOfHex(prefix: IdPrefix, hex: string): string | undefined {
+  if (!/^[0-9a-f]{32}$/i.test(hex)) return undefined;
+  let bits = BigInt(`0x${hex}`);
+  let text = '';
+  for (let i = 0; i < TIME_CHARS + RANDOM_CHARS; i += 1) {
+    text = alphabet.charAt(Number(bits % 32n)) + text;
+    bits /= 32n;
+  }
+  return `${prefix}_${text}`;
+}
+
+/** When an id was made. */
+export function timeOfId(id: string): number {
+  return Number.parseInt(hexOfId(id).slice(0, HEX_TIME_CHARS), 16);
 }
 
 let lastTime = -1;

@@ -71,6 +71,24 @@ export function wasTaken({ providerMessageId, reason }: Dispatch): boolean {
   return providerMessageId !== undefined || reason === 'uncertain';
 }
 
+const LEAST_RETRY_MS = 5000;
+const MOST_RETRY_MS = 60_000;
+
+/**
+ * How long until a message that nobody took is tried again: 5 s, 10, 20, 40, then 60 each time. As long again as it has
+ * been tried for, so that no round has to be counted, and none is forgotten by a crash.
+ */
+export function retryDelayMs(triedForMs: number): number {
+  return Math.min(MOST_RETRY_MS, Math.max(0, triedForMs) + LEAST_RETRY_MS);
+}
+
+/** How many further hand-overs there may be: after an outcome that nobody knows there is one more, and then none. */
+export function handOversLeft(dispatches: readonly Dispatch[]): number {
+  const uncertain = dispatches.findIndex(({ reason }) => reason === 'uncertain');
+  if (uncertain === -1) return Number.POSITIVE_INFINITY;
+  return uncertain === dispatches.length - 1 ? 1 : 0;
+}
+
 /** The dispatch as the report leaves it: itself when the report says nothing new. */
 export function reportedDispatch(dispatch: Dispatch, report: DeliveryReport | undefined): Dispatch {
   if (report === undefined) return dispatch;

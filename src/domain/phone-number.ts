@@ -12,7 +12,7 @@ export type { CountryCode };
 
 declare const phoneNumberBrand: unique symbol;
 
-/** A number in E.164, e.g. `'+998901234567'`: the only form inside. Made only by `parsePhoneNumber`. */
+/** A number in E.164, e.g. `'+998901234567'`: the only form inside. Made only by `parsePhoneNumber`, and by `parseEmail` for an address. */
 export type PhoneNumber = string & { readonly [phoneNumberBrand]: true };
 
 /** What stands at the other end, as far as the numbering plan tells. Where mobiles share the plan with landlines (US), it does not. */

@@ -20,6 +20,8 @@ export const problemCodes = [
   'key-missing',
   'key-invalid',
   'token-invalid',
+  'access-token-invalid',
+  'number-unproven',
   // the answer to a check
   'code-wrong',
   'verification-unknown',
@@ -42,8 +44,10 @@ export const problemCodes = [
   'delivery-failed',
   // other
   'message-unknown',
+  'user-unknown',
   'report-refused',
   'not-found',
+  'issuer-unavailable',
   'store-unavailable',
   'internal-error',
 ] as const;
@@ -56,6 +60,10 @@ export type ProblemFacts = {
   readonly field?: string;
   readonly retryAfterMs?: number;
   readonly attemptsLeft?: number;
+  /** the name of the caller's own limit that is full */
+  readonly limit?: string;
+  /** which of the app's limits is full, where it is none of the caller's own */
+  readonly scope?: 'number' | 'address' | 'prefix' | 'app';
   /** what ended a verification that no longer takes codes */
   readonly status?: string;
 };

@@ -1,174 +1,86 @@
-import type { GuessLane, GuessPolicy } from './guess-budget.ts';
-import type { Dispatch, Message, MessageState } from './message.ts';
+import type { Message } from './message.ts';
 import type { PhoneNumber } from './phone-number.ts';
-import type { Channel, DeliveryReport } from './provider.ts';
-import type { LimitRule } from './rate-limit.ts';
-import type { TextEnding } from './text-ending.ts';
+import type { DeliveryReport } from './provider.ts';
+import type { ShadowEntry, ShadowQuery } from './shadow.ts';
+import type {
+  BudgetTake,
+  BudgetTaken,
+  CheckOutcome,
+  CheckStep,
+  DispatchStep,
+  EraseStep,
+  MessageStep,
+  ReportOutcome,
+  ResendOutcome,
+  ResendStep,
+  SendRefusal,
+  SettleCheckStep,
+  SignInOutcome,
+  SignInStep,
+  StartOutcome,
+  StartStep,
+  UserChange,
+} from './store-steps.ts';
 import type { UsageChange } from './usage.ts';
-import type { CodeDigests, ManagedCode, Verification, VerificationState } from './verification.ts';
+import type { User } from './user.ts';
+import type { Slot, Verification, VerificationState } from './verification.ts';
 
-/** Which counter a request is counted in. The value is what is counted: a number, an address, a prefix, the app. */
-export type BucketScope = 'number' | 'address' | 'prefix' | 'app';
+export type * from './store-steps.ts';
 
-/** `number` of a start or resend and `number` of a custom message are counted apart. */
-export type Bucket = { readonly scope: BucketScope; readonly value: string; readonly rules: readonly LimitRule[] };
+export type MessageQuery = {
+  readonly limit: number;
+  /** an id, or the first of a moment (`firstIdAt`): only older ones */
+  readonly before?: string;
+  /** likewise: only newer ones */
+  readonly after?: string;
+  readonly number?: PhoneNumber;
+  /** of that verification */
+  readonly verificationId?: string;
+  readonly carries?: 'code' | 'text';
+};
 
 /**
- * What a request may cost at most, to be taken from what its app may spend that day; what it did not cost in the end is
- * given back with its outcome (`DispatchStep.spent`). Amounts are millionths of the budget's currency.
+ * A small record that is kept for an app: a setting that a caller makes while the service runs. What is in it, the surface
+ * that keeps it knows; nobody else looks.
  */
-export type BudgetTake = {
-  /** UTC, `2026-11-20` */
-  readonly day: string;
-  readonly maxMicros: number;
-  readonly micros: number;
-};
-
-/** What the app has spent that day, before this request and with it. */
-export type BudgetTaken = { readonly beforeMicros: number; readonly afterMicros: number };
-
-export type Idempotency = {
-  readonly key: string;
-  /** a digest of the request; the same key with another request is refused */
-  readonly fingerprint: string;
-  /** from this very millisecond on the key is as if it had never been used */
-  readonly expiresAt: number;
-};
-
-/** What stops a request that would send something. Nothing was stored or counted then. */
-export type SendRefusal =
-  /** Of several full buckets, the one that has to be waited for longest. */
-  | { readonly kind: 'limited'; readonly scope: BucketScope; readonly retryAfterMs: number }
-  | { readonly kind: 'locked'; readonly retryAfterMs: number }
-  /** The app has spent what it may spend today. */
-  | { readonly kind: 'over-budget' }
-  /** The key was used for the same request; `answer` is undefined while that one is still on its way. */
-  | { readonly kind: 'replayed'; readonly answer: string | undefined }
-  | { readonly kind: 'conflict' };
-
-export type StartStep = {
-  readonly now: number;
-  readonly verification: Verification;
-  readonly message: Message;
-  readonly buckets: readonly Bucket[];
-  readonly guesses: GuessPolicy;
-  /** may a live verification in the same slot be sent once more instead of being replaced? */
-  readonly repeat: boolean;
-  /** how long until the next resend, after the first send, the second …; for a repeated one */
-  readonly delaysSeconds: readonly number[];
-  /** taken together with the buckets, or not at all */
-  readonly budget: BudgetTake | undefined;
-  readonly idempotency: Idempotency | undefined;
-  /** when another node may take the message over, should this one die while handing it over */
-  readonly orphanedAt: number;
-};
-
-export type ResendStep = {
-  readonly now: number;
+export type Resource = {
   readonly app: string;
+  /** what it is, e.g. `service`: its own name space of lists */
+  readonly kind: string;
+  /** unlike any other of the app, of whatever kind */
   readonly id: string;
-  readonly channel: Channel;
-  readonly message: Message;
-  readonly buckets: readonly Bucket[];
-  readonly guesses: GuessPolicy;
-  readonly delaysSeconds: readonly number[];
-  /** a new code in the place of the old one; refused as `changed` unless the old one is still `code.replaces` */
-  readonly code: { readonly replaces: number; readonly codeNumber: number; readonly digests: CodeDigests } | undefined;
-  /** taken together with the buckets, or not at all */
-  readonly budget: BudgetTake | undefined;
-  /** how the text ends from now on; as before when undefined */
-  readonly ending: TextEnding | undefined;
-  readonly idempotency: Idempotency | undefined;
-  readonly orphanedAt: number;
+  /** the resource that it belongs to, and is removed with */
+  readonly parent: string | undefined;
+  /** no two of a kind under one parent have the same */
+  readonly uniqueKey: string | undefined;
+  readonly body: ResourceBody;
+  readonly createdAt: number;
+  readonly updatedAt: number;
 };
 
-export type ResendOutcome =
-  | { readonly kind: 'resent'; readonly verification: Verification; readonly budget?: BudgetTaken }
-  | { readonly kind: 'unknown' }
-  | { readonly kind: 'ended'; readonly state: VerificationState }
-  | { readonly kind: 'too-early'; readonly retryAfterMs: number }
-  | { readonly kind: 'sends-exhausted' }
-  /** another resend was quicker: read again */
-  | { readonly kind: 'changed' }
-  | SendRefusal;
+/** JSON and nothing else. */
+export type ResourceBody = Readonly<Record<string, unknown>>;
 
-export type CheckStep = {
-  readonly now: number;
+export type ResourceChange = {
   readonly app: string;
-  readonly guesses: GuessPolicy;
-} & (
-  | {
-      readonly by: 'id';
-      readonly id: string;
-      readonly digest: Uint8Array;
-      readonly purpose: string | undefined;
-      readonly subject: string | undefined;
-    }
-  | {
-      readonly by: 'slot';
-      readonly number: PhoneNumber;
-      readonly purpose: string;
-      readonly subject: string | undefined;
-      readonly lane: GuessLane;
-      readonly digest: Uint8Array;
-    }
-);
-
-export type CheckOutcome =
-  | { readonly kind: 'approved'; readonly verification: Verification }
-  /** `verification` is undefined when there was none to compare with; the guess was counted all the same */
-  | { readonly kind: 'wrong'; readonly verification: Verification | undefined; readonly attemptsLeft: number }
-  | { readonly kind: 'locked'; readonly retryAfterMs: number }
-  | { readonly kind: 'unknown' }
-  | { readonly kind: 'ended'; readonly state: Exclude<VerificationState, 'pending'> }
-  /**
-   * A provider made the code and has to be asked; the attempt and a wrong guess are counted already. What it says goes
-   * to `settleCheck`.
-   */
-  | { readonly kind: 'ask'; readonly verification: Verification; readonly managed: ManagedCode };
-
-/** What a managed provider said about a code. */
-export type SettleCheckStep = {
-  readonly now: number;
-  readonly app: string;
+  readonly kind: string;
   readonly id: string;
-  readonly guesses: GuessPolicy;
-  /** `unanswered`: it compared nothing, so neither attempt nor guess was one */
-  readonly verdict: 'approved' | 'wrong' | 'unanswered';
-};
-
-export type MessageStep = {
   readonly now: number;
-  readonly message: Message;
-  readonly buckets: readonly Bucket[];
-  /** taken together with the buckets, or not at all */
-  readonly budget: BudgetTake | undefined;
-  readonly idempotency: Idempotency | undefined;
-  readonly orphanedAt: number;
+  /** these fields in the place of the old ones; the others stay */
+  readonly body: ResourceBody;
+  /** as it is when undefined */
+  readonly uniqueKey: string | undefined;
 };
 
-/** What became of handing a message over. */
-export type DispatchStep = {
-  readonly now: number;
-  readonly message: Message;
-  /** the hand-overs since the last step, oldest first */
-  readonly dispatches: readonly Dispatch[];
-  /** undefined: as it is, whatever was reported meanwhile */
-  readonly state: MessageState | undefined;
-  /** when the message is to be looked at again, because a report is expected by then */
-  readonly dueAt: number | undefined;
-  /** the provider that took it sends no delivery reports, so nothing need be found by its id */
-  readonly noReports?: true;
-  /** of a code: the channel that took it, and whose code it is; undefined where nothing of that changes */
-  readonly carried: { readonly channel: Channel; readonly managed: ManagedCode | undefined } | undefined;
-  /** what to add to the day's spending, mostly less than nothing: the cost, less what was taken beforehand */
-  readonly spent: { readonly day: string; readonly micros: number } | undefined;
-  /** the answer to be given again under the request's idempotency key */
-  readonly answer: { readonly app: string; readonly key: string; readonly text: string } | undefined;
+export type ResourceQuery = {
+  readonly app: string;
+  readonly kind: string;
+  /** of that parent alone; undefined: whatever the parent */
+  readonly parent: string | undefined;
+  readonly limit: number;
+  /** `next` of the page before */
+  readonly after: string | undefined;
 };
-
-/** `due`: the code did not arrive and is worth sending by another way, see `claimDue`. */
-export type ReportOutcome = { readonly changed: boolean; readonly due: boolean };
 
 export type ApiKey = {
   readonly id: string;
@@ -206,16 +118,27 @@ export interface Store {
    * Takes all buckets or none; then repeats the live verification of the slot (one more send, the same code), or
    * replaces it by the given one; and keeps the message to be sent.
    */
-  start(
-    step: StartStep,
-  ): Promise<
-    { readonly kind: 'started'; readonly verification: Verification; readonly budget?: BudgetTaken } | SendRefusal
-  >;
+  start(step: StartStep): Promise<StartOutcome>;
   resend(step: ResendStep): Promise<ResendOutcome>;
   /** Counts one attempt, compares the digests and settles. Exactly one of any number of right codes is approved. */
   check(step: CheckStep): Promise<CheckOutcome>;
   /** The second half of a check that had to ask. Of any number of approvals exactly one is approved. */
-  settleCheck(step: SettleCheckStep): Promise<Exclude<CheckOutcome, { kind: 'ask' | 'locked' }>>;
+  settleCheck(
+    step: SettleCheckStep,
+  ): Promise<Exclude<CheckOutcome, { kind: 'ask' | 'locked' | 'limited' | 'malformed' }>>;
+  /**
+   * The caller vouches that the code was right. Exactly one of any number of these and of right codes is approved; wrong
+   * guesses stay counted, since nobody guessed.
+   */
+  approve(
+    app: string,
+    id: string,
+    now: number,
+  ): Promise<
+    | { readonly kind: 'approved'; readonly verification: Verification }
+    | { readonly kind: 'unknown' }
+    | { readonly kind: 'ended'; readonly state: Exclude<VerificationState, 'pending'> }
+  >;
   cancel(
     app: string,
     id: string,
@@ -226,22 +149,26 @@ export interface Store {
     | { readonly kind: 'ended'; readonly state: VerificationState }
   >;
   getVerification(app: string, id: string): Promise<Verification | undefined>;
+  /**
+   * The newest verification of a slot, in either lane, live or ended. One that has ended may be forgotten where a number
+   * has many purposes.
+   */
+  findVerification(slot: Omit<Slot, 'lane'>): Promise<Verification | undefined>;
 
   /** Keeps a custom message to be sent, under the same rules as `start`. */
   addMessage(
     step: MessageStep,
-  ): Promise<{ readonly kind: 'added'; readonly budget?: BudgetTaken } | Exclude<SendRefusal, { kind: 'locked' }>>;
+  ): Promise<
+    { readonly kind: 'added'; readonly budget?: BudgetTaken } | Exclude<SendRefusal, { kind: 'locked' | 'used-up' }>
+  >;
   recordDispatch(step: DispatchStep): Promise<void>;
   /** The code is about to go out by e-mail, which was not planned: from now on it does not prove that the number is held. */
   recordEmail(verificationId: string): Promise<void>;
   /** Forward only; nothing changes when the dispatch is not known. */
   recordReport(provider: string, report: DeliveryReport, now: number): Promise<ReportOutcome>;
   getMessage(app: string, id: string): Promise<Message | undefined>;
-  /** Newest first. @param before an id: only older ones */
-  listMessages(
-    app: string,
-    query: { readonly limit: number; readonly before?: string; readonly number?: PhoneNumber },
-  ): Promise<readonly Message[]>;
+  /** Newest first. */
+  listMessages(app: string, query: MessageQuery): Promise<readonly Message[]>;
   /**
    * Messages that have to be looked at: a node stored them and did not settle them in time, a report says that they did
    * not arrive, or none came. Each is handed to exactly one caller, with its verification.
@@ -267,6 +194,54 @@ export interface Store {
     readonly to: string;
   }): Promise<readonly UsageChange[]>;
 
+  /**
+   * Finds the user of the number or makes it, and keeps the token: of any number of callers exactly one is told that it is
+   * new. A verification that an e-mail carried a code for proves nothing (`unproven`).
+   */
+  signIn(step: SignInStep): Promise<SignInOutcome>;
+  /** Undefined from the very millisecond of the token's `expiresAt` on. */
+  findUserByToken(hash: string, now: number): Promise<User | undefined>;
+  getUser(app: string, id: string): Promise<User | undefined>;
+  /** Undefined when there is no such user. */
+  updateUser(app: string, id: string, change: UserChange): Promise<User | undefined>;
+  /** False when the token was not good any more. */
+  revokeToken(hash: string, now: number): Promise<boolean>;
+  /** All tokens of a user. False when there is no such user. */
+  revokeTokens(app: string, id: string): Promise<boolean>;
+  /**
+   * One step of a bounded length towards erasing what an app keeps of a number: verifications, messages with what reports
+   * are found by, answers to repeated requests. The first one ends what is pending. Counters stay until no rule looks at
+   * them any more: who erased a number must not have new guesses.
+   * @returns `resumeAt` for the next step; undefined after the last one
+   */
+  eraseHistory(step: EraseStep): Promise<{ readonly resumeAt: string | undefined }>;
+  /** Deletes the user of the number, where there is one, with its tokens. Its id is never given again. */
+  eraseUser(app: string, number: PhoneNumber): Promise<void>;
+
+  /**
+   * @param most at most that many of its kind under its parent; any number when undefined
+   * @returns `exists` when its id or its unique key is taken, `orphan` when there is no such parent
+   */
+  addResource(resource: Resource, most: number | undefined): Promise<'added' | 'exists' | 'too-many' | 'orphan'>;
+  getResource(app: string, kind: string, id: string): Promise<Resource | undefined>;
+  /** In the order in which they were added. @returns `next` for the next page, undefined after the last one */
+  listResources(
+    query: ResourceQuery,
+  ): Promise<{ readonly resources: readonly Resource[]; readonly next: string | undefined }>;
+  /** Changes some fields; of changes at the same moment none undoes another's. */
+  updateResource(change: ResourceChange): Promise<
+    | { readonly kind: 'updated'; readonly resource: Resource }
+    | { readonly kind: 'unknown' }
+    /** the unique key is another one's */
+    | { readonly kind: 'exists' }
+  >;
+  /** With all that belong to it, and to those. False when there is no such resource. */
+  removeResource(app: string, kind: string, id: string): Promise<boolean>;
+
+  /** Adds a comparison of shadow mode to those that came to the same; the example that was kept first stays. */
+  recordShadow(entry: ShadowEntry): Promise<void>;
+  readShadow(query: ShadowQuery): Promise<readonly ShadowEntry[]>;
+
   addApiKey(key: ApiKey): Promise<void>;
   findApiKey(hash: string): Promise<ApiKey | undefined>;
   listApiKeys(): Promise<readonly ApiKey[]>;
@@ -278,7 +253,7 @@ export interface Store {
   addSigningKey(key: SigningKey, onlyFirst: boolean): Promise<void>;
 
   /**
-   * Deletes a bounded number of what has ended: verifications and messages made before `historyBefore`, counters
+   * Deletes a bounded number of what has ended: verifications, messages and comparisons made before `historyBefore`, counters
    * and idempotency keys that no rule looks at any more. Called again and again.
    */
   sweep(now: number, historyBefore: number): Promise<{ readonly deleted: number }>;

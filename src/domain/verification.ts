@@ -13,6 +13,7 @@ export type Verification = {
   readonly purpose: string;
   /** the signed-in user it belongs to, where there is one */
   readonly subject: string | undefined;
+  /** or the e-mail address that is verified for itself, see `parseEmail` */
   readonly number: PhoneNumber;
   readonly country: CountryCode | undefined;
   readonly channel: Channel;
@@ -43,9 +44,21 @@ export type Verification = {
   readonly ownCodeSent: boolean;
   /** an e-mail carried a code, or was to: then whoever has the code may not hold the number */
   readonly sentByEmail: boolean;
-  /** the message that carries the code that was asked for last */
-  readonly lastMessageId: string | undefined;
+  /** one for each send, oldest first; of a verification of an older schema, the last one */
+  readonly messageIds: readonly string[];
+  /** the code that the caller brought, sealed while it may have to be sent again; ours are derived from the nonce */
+  readonly sealedCode: Uint8Array | undefined;
+  /** what its texts say in place of the app's */
+  readonly wording: Wording | undefined;
 };
+
+/** A brand and a template in place of the app's own, for one verification. */
+export type Wording = { readonly brand?: string; readonly text?: string };
+
+/** The message that carries the code that was asked for last. */
+export function lastMessageOf({ messageIds }: Pick<Verification, 'messageIds'>): string | undefined {
+  return messageIds.at(-1);
+}
 
 /** A code that a provider made: which one, and its name there. */
 export type ManagedCode = { readonly provider: string; readonly providerMessageId: string };
@@ -65,9 +78,15 @@ export type Slot = {
   readonly lane: GuessLane;
 };
 
-/** What a code is bound to when it is checked without an id. JSON keeps `a|b` + `c` apart from `a` + `b|c`. */
-export function boundToSlot(slot: Slot): string {
-  return JSON.stringify([slot.app, slot.purpose, slot.subject ?? null, slot.number, slot.lane]);
+/** A slot as it is asked for: a subject need not say the number. */
+export type SlotQuery = Omit<Slot, 'number'> & { readonly number: PhoneNumber | undefined };
+
+/**
+ * What a code is bound to when it is checked without an id. JSON keeps `a|b` + `c` apart from `a` + `b|c`. A subject's code
+ * is bound to the subject alone, who may ask without saying a number; where one is said, the store compares it.
+ */
+export function boundToSlot({ app, purpose, subject, lane, number }: SlotQuery): string {
+  return JSON.stringify([app, purpose, subject ?? null, subject === undefined ? number : null, lane]);
 }
 
 /** The state at that moment: a pending verification is expired from the very millisecond of `expiresAt` on. */
@@ -106,4 +125,16 @@ export function carriedBy(
 export function isWorthRepeating(verification: Verification, now: number): boolean {
   const lifeMs = verification.expiresAt - verification.createdAt;
   return verification.expiresAt - now >= Math.min(120_000, lifeMs / 2);
+}
+
+/** What stands in the way of sending once more a verification that is kept for its whole life. */
+export function usedUp({
+  state,
+  sends,
+  maxSends,
+  attempts,
+  maxAttempts,
+}: Verification): 'attempts' | 'sends' | undefined {
+  if (state === 'exhausted' || attempts >= maxAttempts) return 'attempts';
+  return sends >= maxSends ? 'sends' : undefined;
 }

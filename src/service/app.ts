@@ -1,7 +1,9 @@
+import type { Market } from '../domain/market.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
 import type { Channel } from '../domain/provider.ts';
 import type { LimitRule } from '../domain/rate-limit.ts';
 import type { Routes } from '../domain/route.ts';
+import type { BearerSettings } from './bearers.ts';
 
 /** A caller with its own brand, texts, routes and limits, every default filled in. */
 export type App = {
@@ -32,5 +34,22 @@ export type App = {
     readonly perApp: readonly LimitRule[];
     readonly messagesPerNumber: readonly LimitRule[];
   };
+  /** sets of countries with a language and a lifetime; when there are any, numbers of no market are refused */
+  readonly markets: readonly Market[];
+  /** how the tokens of its signed-in callers are checked; undefined where no route asks for one */
+  readonly bearer: BearerSettings | undefined;
+  /** the credentials under which it is called as Twilio Verify is */
+  readonly twilioVerify:
+    | {
+        readonly accountSid: string;
+        readonly authToken: string | undefined;
+        /** sids of services that are there from the start */
+        readonly services: readonly string[];
+      }
+    | undefined;
+  /** what the caller of a start or resend learns when no provider takes the code: that, or nothing, and it is tried again */
+  readonly sendFailures: 'tell' | 'retry';
+  /** may landlines be sent texts? Some networks read them aloud */
+  readonly allowLandlines: boolean;
   readonly guesses: { readonly max: number; readonly windowMs: number };
 };

@@ -1,12 +1,18 @@
-import { digestCode, normalizeCode } from '../domain/code.ts';
+import { CODE_LENGTHS, digestCode, normalizeCode } from '../domain/code.ts';
 import { isId } from '../domain/id.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
 import type { CheckOutcome, CheckStep, SettleCheckStep } from '../domain/store.ts';
-import { boundToSlot, type ManagedCode, type Verification, type VerificationState } from '../domain/verification.ts';
+import {
+  boundToSlot,
+  type ManagedCode,
+  type SlotQuery,
+  type Verification,
+  type VerificationState,
+} from '../domain/verification.ts';
 import type { App } from './app.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { withinDeadline } from './deadline.ts';
-import { laneFor, lockedRefusal, parseRecipient } from './request.ts';
+import { guessBuckets, laneFor, lockedRefusal, parseVerified, refuseAddress, toRefusal } from './request.ts';
 import { DEFAULT_APP, DEFAULT_PURPOSE } from './start-verification.ts';
 import { type VerificationView, viewOf } from './views.ts';
 
@@ -30,27 +36,58 @@ export type CheckByNumberRequest = {
   readonly subject?: string;
   /** as it was given to the start */
   readonly approvalToken?: string;
+  readonly codeLength?: CodeLengths;
+  /** the end user's address, from which so many wrong codes may come */
+  readonly clientIp?: string;
 };
+
+/** By the signed-in subject alone: its live verification, whatever number that is for, of a start without `approvalToken`. */
+export type CheckBySubjectRequest = {
+  readonly app?: string;
+  readonly subject: string;
+  readonly code: string;
+  readonly purpose?: string;
+  readonly codeLength?: CodeLengths;
+  /** as in a check by number */
+  readonly clientIp?: string;
+};
+
+/**
+ * How many digits a code may have: the app's `codeLength` unless told otherwise, `any` for 4 to 10. It does not depend on
+ * what there is to compare with, which nobody may learn.
+ */
+export type CodeLengths = number | 'any';
 
 export type Approved = {
   readonly kind: 'approved';
   readonly verification: VerificationView;
   /** a JWT that any service can check offline against `/.well-known/jwks.json` */
   readonly token: string;
+  /** false when an e-mail carried the code: whoever reads a mailbox has shown nothing of the number */
+  readonly provesNumber: boolean;
 };
 
 export type CheckAnswer = Approved | Refusal;
 
 export async function checkVerification(
   context: ServiceContext,
-  request: CheckByIdRequest | CheckByNumberRequest,
+  request: CheckByIdRequest | CheckByNumberRequest | CheckBySubjectRequest,
 ): Promise<CheckAnswer> {
   const app = appOf(context, request.app ?? DEFAULT_APP);
-  const code = normalizeCode(request.code, app.codeLength);
-  if (code === undefined) {
-    return refuse('code-malformed', `A code has ${app.codeLength} digits. This cost no attempt.`, { field: 'code' });
-  }
-  return 'id' in request ? checkById(context, app, request, code) : checkByNumber(context, app, request, code);
+  // Asked by id, the verification itself says how long its code is.
+  const lengths = 'id' in request ? 'any' : (request.codeLength ?? app.codeLength);
+  const code =
+    lengths === 'any'
+      ? normalizeCode(request.code, CODE_LENGTHS.min, CODE_LENGTHS.max)
+      : normalizeCode(request.code, lengths);
+  if (code === undefined) return malformedRefusal('id' in request ? app.codeLength : lengths);
+  if ('id' in request) return checkById(context, app, request, code);
+  return 'to' in request ? checkByNumber(context, app, request, code) : checkBySubject(context, app, request, code);
+}
+
+function malformedRefusal(length: CodeLengths): Refusal {
+  const digits = length === 'any' ? `${CODE_LENGTHS.min} to ${CODE_LENGTHS.max}` : length;
+  return refuse('code-malformed', `A code has ${digits} digits. This cost no attempt.`, { field: 'code' });
 }
 
 async function checkById(
@@ -66,10 +103,12 @@ async function checkById(
     now,
     app: app.id,
     guesses: app.guesses,
+    buckets: [],
     id: request.id,
     purpose: request.purpose,
     subject: request.subject,
     digest: digestCode(context.codeKeys, request.id, code),
+    codeLength: code.length,
   });
   switch (outcome.kind) {
     case 'approved':
@@ -78,6 +117,10 @@ async function checkById(
       return refuse('code-wrong', 'This is not the code.', { field: 'code', attemptsLeft: outcome.attemptsLeft });
     case 'locked':
       return lockedRefusal(outcome.retryAfterMs);
+    case 'limited':
+      return toRefusal(outcome, now);
+    case 'malformed':
+      return malformedRefusal(outcome.codeLength);
     case 'unknown':
       return unknownRefusal();
     case 'ended':
@@ -97,23 +140,46 @@ async function checkByNumber(
   request: CheckByNumberRequest,
   code: string,
 ): Promise<CheckAnswer> {
-  const recipient = parseRecipient(app, request.to, request.country);
+  const recipient = parseVerified(app, request.to, request.country);
   if ('kind' in recipient) return recipient;
   const { number } = recipient.number;
   const lane = await laneFor(context, app, number, request.approvalToken);
   if (typeof lane !== 'string') return lane;
   const slot = { app: app.id, purpose: request.purpose ?? DEFAULT_PURPOSE, subject: request.subject, number, lane };
+  return checkSlot(context, app, slot, code, request.clientIp);
+}
+
+function checkBySubject(
+  context: ServiceContext,
+  app: App,
+  { purpose = DEFAULT_PURPOSE, subject, clientIp }: CheckBySubjectRequest,
+  code: string,
+): Promise<CheckAnswer> {
+  return checkSlot(context, app, { app: app.id, purpose, subject, number: undefined, lane: 'open' }, code, clientIp);
+}
+
+async function checkSlot(
+  context: ServiceContext,
+  app: App,
+  slot: SlotQuery,
+  code: string,
+  clientIp: string | undefined,
+): Promise<CheckAnswer> {
+  const badAddress = refuseAddress(clientIp);
+  if (badAddress !== undefined) return badAddress;
   const now = context.now();
   const step: CheckStep = {
     by: 'slot',
     now,
     guesses: app.guesses,
+    buckets: guessBuckets(app, clientIp),
     ...slot,
     digest: digestCode(context.codeKeys, boundToSlot(slot), code),
   };
   const outcome = await checkInStore(context, code, step);
   if (outcome.kind === 'approved') return approve(context, outcome, now);
   if (outcome.kind === 'locked') return lockedRefusal(outcome.retryAfterMs);
+  if (outcome.kind === 'limited') return toRefusal(outcome, now);
   if (outcome.kind === 'unanswered') return unansweredRefusal();
   return refuse('code-wrong', 'This is not the code, or it is no longer good.', { field: 'code' });
 }
@@ -178,7 +244,12 @@ function approve(
   { verification }: CheckOutcome & { kind: 'approved' },
   now: number,
 ): Approved {
-  return { kind: 'approved', verification: viewOf(verification, now), token: context.tokens.issue(verification, now) };
+  return {
+    kind: 'approved',
+    verification: viewOf(verification, now),
+    token: context.tokens.issue(verification, now),
+    provesNumber: !verification.sentByEmail,
+  };
 }
 
 export function unknownRefusal(): Refusal {

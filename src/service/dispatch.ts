@@ -1,5 +1,5 @@
-import type { Dispatch, Message, MessageState } from '../domain/message.ts';
-import { maskNumber } from '../domain/phone-number.ts';
+import { maskRecipient } from '../domain/email.ts';
+import { type Dispatch, handOversLeft, type Message, type MessageState } from '../domain/message.ts';
 import { believable } from '../domain/price.ts';
 import type { Channel, FailureReason, SendOutcome } from '../domain/provider.ts';
 import type { BudgetTake, DispatchStep } from '../domain/store.ts';
@@ -19,6 +19,8 @@ export type Delivery = {
   readonly app: App;
   readonly hops: readonly Hop[];
   readonly message: Message;
+  /** as the person is to know who it is from */
+  readonly brand: string;
   readonly textFor: (channel: Channel) => string;
   /** the code in the text; undefined for a custom message */
   readonly code: string | undefined;
@@ -27,12 +29,18 @@ export type Delivery = {
   readonly managed: ManagedCode | undefined;
   /** what was set aside of the app's budget */
   readonly reserved: BudgetTake | undefined;
+  /** nobody took it in the rounds before: it goes along its whole route again, as long as somebody waits for it */
+  readonly retry: { readonly isWanted: () => Promise<boolean> } | undefined;
 };
 
 export type DispatchResult = Pick<DispatchStep, 'dispatches' | 'dueAt' | 'spent' | 'noReports'> & {
   readonly state: MessageState;
+  /** how long each of the ways wants to be left alone; 0 when one of them does not */
+  readonly restMs: number;
   /** undefined when no provider took the message */
-  readonly taken: { readonly channel: Channel; readonly managed: ManagedCode | undefined } | undefined;
+  readonly taken:
+    | { readonly provider: string; readonly channel: Channel; readonly managed: ManagedCode | undefined }
+    | undefined;
   /** undefined when a provider took the message */
   readonly failure:
     | { readonly reason: FailureReason; readonly optOut: boolean; readonly retryAfterMs: number | undefined }
@@ -42,7 +50,7 @@ export type DispatchResult = Pick<DispatchStep, 'dispatches' | 'dueAt' | 'spent'
 /**
  * Hands a message over along the route until a provider takes it. One that is out of order costs no time. A number that
  * is invalid for everybody is not tried elsewhere, a person who said STOP is never sent to by another way, and after an
- * uncertain outcome there is one more hand-over at most.
+ * uncertain outcome there is one more hand-over at most, also where that was a round before this one.
  */
 export async function dispatch(context: ServiceContext, delivery: Delivery): Promise<DispatchResult> {
   const { app, hops, message } = delivery;
@@ -51,18 +59,21 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
   const dispatches: Dispatch[] = [];
   let failure: DispatchResult['failure'];
   let wasUncertain = false;
+  const isLastHandOver = delivery.retry !== undefined && handOversLeft(message.dispatches) === 1;
   // All of it belongs to the day from which it was taken, also where midnight passes meanwhile.
   const day = delivery.reserved?.day ?? dayOf(startedAt);
   let reservedMicros = delivery.reserved?.micros ?? 0;
-  let firstBackAt = Number.POSITIVE_INFINITY;
+  let firstFreeAt = Number.POSITIVE_INFINITY;
   let whySkipped: 'unavailable' | 'throttled' = 'unavailable';
   for (const [index, hop] of hops.entries()) {
     const { provider, channel } = hop;
+    // The person may have asked for another text while the way before this one took its time.
+    if (delivery.retry !== undefined && !(await delivery.retry.isWanted())) break;
     // Waiting for a place is for the last one alone: before that, the next provider is there at once.
     const canWaitMs = index === hops.length - 1 ? until - context.now() - 1000 : 0;
     const admission = context.health.admit(provider, message.country, Math.max(0, canWaitMs));
     if (admission.kind === 'skip') {
-      firstBackAt = Math.min(firstBackAt, admission.until);
+      firstFreeAt = Math.min(firstFreeAt, admission.until);
       whySkipped = admission.reason;
       continue;
     }
@@ -79,12 +90,13 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
     // Before it can be read; one that was planned for e-mail is marked already.
     if (channel === 'email' && message.channel !== 'email' && message.verificationId !== undefined)
       await context.store.recordEmail(message.verificationId);
-    const outcome = await sendWithin(Math.min(leftMs, provider.deadlineMs), (signal) =>
+    const answered = await sendWithin(Math.min(leftMs, provider.deadlineMs), (signal) =>
       handOver(context, delivery, hop, at, signal),
     );
+    const outcome = withSafeCode(answered, delivery);
     context.health.record(provider.id, message.country, outcome);
     dispatches.push(toDispatch(context, hop, message, outcome, at));
-    logDispatch(context, hop, message, outcome, context.now() - at);
+    logDispatch(context, hop, delivery, outcome, context.now() - at);
     if (outcome.kind === 'accepted') {
       const { reportTimeoutMs } = provider;
       const canReport =
@@ -95,10 +107,12 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
       return {
         dispatches,
         state: 'queued',
+        restMs: 0,
         dueAt: dueAt !== undefined && dueAt < message.validUntil ? dueAt : undefined,
         spent: spentOf(context, app, dispatches, reservedMicros, day),
         ...(canReport ? {} : { noReports: true }),
         taken: {
+          provider: provider.id,
           channel,
           managed:
             provider.kind === 'managed'
@@ -110,17 +124,20 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
     }
     const { reason, optOut = false, retryAfterMs } = outcome;
     failure = { reason, optOut, retryAfterMs };
-    if (reason === 'recipient' || optOut || wasUncertain) break;
+    firstFreeAt = Math.min(firstFreeAt, context.now() + (retryAfterMs ?? 0));
+    if (reason === 'recipient' || optOut || wasUncertain || isLastHandOver) break;
     wasUncertain = reason === 'uncertain';
   }
   const now = context.now();
-  const backInMs = Number.isFinite(firstBackAt) ? Math.max(1, firstBackAt - now) : undefined;
-  failure ??= { reason: whySkipped, optOut: false, retryAfterMs: backInMs };
+  const restMs = Number.isFinite(firstFreeAt) ? Math.max(0, firstFreeAt - now) : 0;
+  // Then all that there are were passed by.
+  failure ??= { reason: whySkipped, optOut: false, retryAfterMs: hops.length === 0 ? undefined : Math.max(1, restMs) };
   // A message that was handed to nobody says so as well.
   if (dispatches.length + message.dispatches.length === 0) dispatches.push(notSent(message, failure.reason, now));
   const spent = spentOf(context, app, dispatches, reservedMicros, day);
-  const settled = { dispatches, dueAt: undefined, spent, noReports: true, taken: undefined } as const;
-  if (!dispatches.some(({ reason }) => reason === 'uncertain')) return { ...settled, state: 'failed', failure };
+  const settled = { dispatches, restMs, dueAt: undefined, spent, noReports: true, taken: undefined } as const;
+  const mayArrive = isLastHandOver || dispatches.some(({ reason }) => reason === 'uncertain');
+  if (!mayArrive) return { ...settled, state: 'failed', failure };
   // The text may still arrive, and then the code works: whatever came after, nobody is told that nobody took it.
   if (failure.reason !== 'recipient' && !failure.optOut) failure = { ...failure, reason: 'uncertain' };
   return { ...settled, state: 'unknown', failure };
@@ -128,7 +145,7 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
 
 function handOver(
   context: ServiceContext,
-  { app, message, textFor, code, email, managed }: Delivery,
+  { brand, message, textFor, code, email, managed }: Delivery,
   { provider, channel }: Hop,
   at: number,
   signal: AbortSignal,
@@ -138,7 +155,7 @@ function handOver(
     messageId: message.id,
     to: message.number,
     channel,
-    brand: app.brand,
+    brand,
     locale: message.locale,
     validitySeconds: Math.max(1, Math.floor((message.validUntil - at) / 1000)),
     ...(email === undefined || channel !== 'email' ? {} : { email }),
@@ -224,6 +241,11 @@ function toDispatch(context: ServiceContext, hop: Hop, message: Message, outcome
   };
 }
 
+/** An error of a provider that quotes our text would bring the code into the log and the history. */
+function withSafeCode(outcome: SendOutcome, delivery: Delivery): SendOutcome {
+  return outcome.kind === 'failed' && givesAway(outcome.code, delivery) ? { ...outcome, code: 'withheld' } : outcome;
+}
+
 /** In the place of a hand-over, for a message that was handed to nobody: why not. */
 export function notSent({ channel }: Message, reason: Dispatch['reason'], at: number): Dispatch {
   return {
@@ -242,10 +264,11 @@ export function notSent({ channel }: Message, reason: Dispatch['reason'], at: nu
 function logDispatch(
   context: ServiceContext,
   { provider, channel }: Hop,
-  message: Message,
+  delivery: Delivery,
   outcome: SendOutcome,
   durationMs: number,
 ): void {
+  const { message } = delivery;
   const fields = {
     app: message.app,
     message: message.id,
@@ -253,13 +276,23 @@ function logDispatch(
     provider: provider.id,
     channel,
     country: message.country,
-    number: maskNumber(message.number),
+    number: maskRecipient(message.number),
     durationMs,
   };
-  if (outcome.kind === 'accepted') context.log.info(fields, 'dispatch accepted');
-  else {
+  if (outcome.kind === 'accepted') {
+    const { providerMessageId } = outcome;
+    const isSafe = !givesAway(providerMessageId, delivery);
+    context.log.info({ ...fields, ...(isSafe ? { providerMessageId } : {}) }, 'dispatch accepted');
+  } else {
     const { reason, code } = outcome;
     const isOurs = reason === 'account' || reason === 'content' || reason === 'coverage';
     context.log[isOurs ? 'error' : 'warn']({ ...fields, reason, errorCode: code }, 'dispatch failed');
   }
+}
+
+/** Ids are the vendors' own: WhatsApp's, for one, hold the number in Base64, somewhere behind a dot. */
+function givesAway(id: string, { message, code }: Delivery): boolean {
+  const secrets = [message.number.replace(/^\+/, ''), ...(code === undefined ? [] : [code])];
+  const readings = [id, ...id.split('.').map((part) => Buffer.from(part, 'base64').toString('latin1'))];
+  return readings.some((reading) => secrets.some((secret) => reading.includes(secret)));
 }

@@ -7,7 +7,7 @@ import type { HealthView } from './provider-health.ts';
 import { parseRecipient, refuseCountry } from './request.ts';
 import { type PassedBy, planRoute, priceOf, providersOf } from './routing.ts';
 import { DEFAULT_APP } from './start-verification.ts';
-import { localeFor, measureCodeText } from './texts.ts';
+import { codeTtlMsFor, localeFor, measureCodeText } from './texts.ts';
 
 export type ExplainRequest = {
   readonly app?: string;
@@ -54,8 +54,8 @@ export function explainRoute(
   const { number } = recipient;
   const refusal = refuseCountry(app, number);
   if (refusal !== undefined) return refusal;
-  const locale = localeFor(app, request.locale, number.country);
-  const { segments } = measureCodeText(app, locale, app.codeLength, app.codeTtlMs, undefined);
+  const locale = localeFor(app, request.locale, number);
+  const { segments } = measureCodeText(app, locale, app.codeLength, codeTtlMsFor(app, number), undefined);
   const email = request.hasEmail === true ? 'known' : undefined;
   const plan = planRoute(context, app, number, { channel: request.channel, carries: 'code', email });
   const named = new Set([

@@ -1,5 +1,6 @@
 import { convert, estimateApproval, type Money } from '../domain/price.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
+import { isShadowApp } from '../domain/shadow.ts';
 import { addUsage, dayOf, type UsageChange } from '../domain/usage.ts';
 import type { ServiceContext } from './context.ts';
 
@@ -51,7 +52,9 @@ export async function readUsage(
   }
   const from = request.from ?? dayOf(Date.parse(to) - (DEFAULT_DAYS - 1) * DAY_MS);
   if (from > to) return refuse('request-invalid', 'from is after to.', { field: 'from' });
-  const changes = await context.store.readUsage({ app, from, to });
+  const found = await context.store.readUsage({ app, from, to });
+  // What shadow mode pretends to send was sent by nobody, and belongs in no sum.
+  const changes = app === undefined ? found.filter(({ key }) => !isShadowApp(key.app)) : found;
   return { kind: 'found', from, to, rows: withoutUnpriced(changes).map((change) => viewOf(context, change)) };
 }
 

@@ -1,8 +1,9 @@
 import { createHmac } from 'node:crypto';
 import { addressBucketOf } from '../domain/address.ts';
+import { isAddress, isEmail, maskRecipient, parseEmail, parseStored } from '../domain/email.ts';
 import type { GuessLane } from '../domain/guess-budget.ts';
+import { marketOf } from '../domain/market.ts';
 import {
-  maskNumber,
   type NumberFault,
   type ParsedNumber,
   type PhoneNumber,
@@ -10,8 +11,10 @@ import {
   prefixOf,
 } from '../domain/phone-number.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
+import type { Channel } from '../domain/provider.ts';
+import type { LimitRule } from '../domain/rate-limit.ts';
 import type { Bucket, Idempotency, SendRefusal } from '../domain/store.ts';
-import type { TextEnding } from '../domain/text-ending.ts';
+import { isAppHash, type TextEnding } from '../domain/text-ending.ts';
 import { endOfDay } from '../domain/usage.ts';
 import type { App } from './app.ts';
 import type { ServiceContext } from './context.ts';
@@ -36,21 +39,90 @@ export function parseRecipient(app: App, to: string, country: string | undefined
   return { ok: true, number: parsed.value };
 }
 
+/** As `parseRecipient`, of a verification: it may be of an e-mail address, by e-mail alone. */
+export function parseVerified(app: App, to: string, country: string | undefined): Recipient {
+  if (!isAddress(to)) return parseRecipient(app, to, country);
+  const number = parseEmail(to);
+  return number === undefined
+    ? refuse('number-invalid', 'This is no e-mail address.', { field: 'to' })
+    : { ok: true, number };
+}
+
+/** The number of a stored verification, as it is now: numbering plans change, and it may be none any more. */
+export function parseKept(number: PhoneNumber): Recipient {
+  const parsed = parseStored(number);
+  return parsed === undefined
+    ? refuse('number-invalid', numberFaults.invalid, { field: 'to' })
+    : { ok: true, number: parsed };
+}
+
+/** An e-mail address is reached by e-mail, and is the one that the code goes to. */
+export function refuseWayTo(
+  number: PhoneNumber,
+  { channel, email }: { readonly channel?: Channel; readonly email?: string },
+): Refusal | undefined {
+  if (!isAddress(number)) return undefined;
+  if (channel !== 'email')
+    return refuse('request-invalid', 'An e-mail address is verified by e-mail: say the channel email.', {
+      field: 'channel',
+    });
+  if (email === undefined || parseEmail(email)?.number === number) return undefined;
+  return refuse('request-invalid', 'The code goes to the address that is verified: leave email out.', {
+    field: 'email',
+  });
+}
+
 /** Does the app send to that country at all? Nothing is counted for a number that is refused here. */
-export function refuseCountry(app: App, { country }: ParsedNumber): Refusal | undefined {
-  if (app.allowedCountries === undefined || app.allowedCountries.has(country ?? '')) return undefined;
+export function refuseCountry(app: App, number: ParsedNumber): Refusal | undefined {
+  // A mailbox is in no country.
+  if (isAddress(number.number)) return undefined;
+  const { country } = number;
+  const isAllowed = app.allowedCountries === undefined || app.allowedCountries.has(country ?? '');
+  if (isAllowed && (app.markets.length === 0 || marketOf(app.markets, number) !== undefined)) return undefined;
   return refuse('country-not-allowed', `This app does not send to ${country ?? 'such numbers'}.`, { field: 'to' });
 }
 
-export function sendBuckets(app: App, number: PhoneNumber, clientIp: string | undefined): Bucket[] {
+export function sendBuckets(
+  app: App,
+  number: PhoneNumber,
+  clientIp: string | undefined,
+  skipPrefixLimit = false,
+): Bucket[] {
   const { perNumber, perAddress, perPrefix, perApp } = app.limits;
   const address = clientIp === undefined ? undefined : addressBucketOf(clientIp);
   return [
     ...bucket('number', number, perNumber),
     ...(address === undefined ? [] : bucket('address', address, perAddress)),
-    ...bucket('prefix', prefixOf(number), perPrefix),
+    ...(skipPrefixLimit || isAddress(number) ? [] : bucket('prefix', prefixOf(number), perPrefix)),
     ...bucket('app', '', perApp),
   ];
+}
+
+/**
+ * How many wrong codes may come from one address: as many as all verifications take that may be started from it. Without
+ * it one address could use up the guesses of every number there is, and so lock all of them.
+ */
+export function guessBuckets({ limits, maxAttempts }: App, clientIp: string | undefined): Bucket[] {
+  const address = clientIp === undefined ? undefined : addressBucketOf(clientIp);
+  const rules = limits.perAddress.map(({ max, windowMs }) => ({ max: max * maxAttempts, windowMs }));
+  return address === undefined ? [] : bucket('guesses', address, rules);
+}
+
+/** A limit of the caller's own: so many requests with that value under that name. */
+export type NamedLimit = { readonly name: string; readonly value: string; readonly rules: readonly LimitRule[] };
+
+export function namedBuckets({ codeKeys }: ServiceContext, limits: readonly NamedLimit[]): Bucket[] {
+  const buckets = new Map<string, Bucket>();
+  for (const { name, value, rules } of limits) {
+    // Digested: it may be anything, a person's address too, and as long as it likes.
+    const hidden = createHmac('sha256', codeKeys.fingerprint)
+      .update(JSON.stringify([name, value]))
+      .digest('base64url');
+    // One bucket for a value that is named twice: two would not see each other's rules.
+    const all = [...(buckets.get(hidden)?.rules ?? []), ...rules];
+    if (all.length > 0) buckets.set(hidden, { scope: 'named', value: hidden, rules: all, name });
+  }
+  return [...buckets.values()];
 }
 
 export function bucket(scope: Bucket['scope'], value: string, rules: Bucket['rules']): Bucket[] {
@@ -62,11 +134,8 @@ export function refuseAddress(clientIp: string | undefined): Refusal | undefined
   return refuse('request-invalid', 'client_ip is not an IPv4 or IPv6 address.', { field: 'client_ip' });
 }
 
-/** One `@`, and nothing that could make a second address or a header of it. */
-const EMAIL = /^[^\s@,;<>"\p{Cc}]{1,64}@[^\s@,;<>"\p{Cc}]{1,190}$/u;
-
 export function refuseEmail(email: string | undefined): Refusal | undefined {
-  if (email === undefined || EMAIL.test(email)) return undefined;
+  if (email === undefined || isEmail(email)) return undefined;
   return refuse('request-invalid', 'email is not an e-mail address.', { field: 'email' });
 }
 
@@ -96,7 +165,19 @@ function canonicalJson(value: unknown): string {
 export function toRefusal(refusal: Exclude<SendRefusal, { kind: 'replayed' }>, now: number): Refusal {
   switch (refusal.kind) {
     case 'limited':
-      return refuse('rate-limited', limitSentences[refusal.scope], { retryAfterMs: refusal.retryAfterMs });
+      return refuse('rate-limited', limitSentences[refusal.scope], {
+        retryAfterMs: refusal.retryAfterMs,
+        ...(refusal.limit === undefined ? {} : { limit: refusal.limit }),
+        ...(refusal.scope === 'named' ? {} : { scope: refusal.scope === 'guesses' ? 'address' : refusal.scope }),
+      });
+    case 'used-up':
+      return refuse(
+        refusal.what === 'sends' ? 'sends-exhausted' : 'attempts-exhausted',
+        refusal.what === 'sends'
+          ? 'This verification was sent as often as it may be. Start a new one when it has expired.'
+          : 'Too many wrong codes were tried. Start a new verification when this one has expired.',
+        { retryAfterMs: refusal.retryAfterMs },
+      );
     case 'locked':
       return lockedRefusal(refusal.retryAfterMs);
     case 'over-budget':
@@ -116,6 +197,8 @@ const limitSentences: Record<Bucket['scope'], string> = {
   address: 'Too many messages asked for from this address.',
   prefix: 'Too many messages to numbers like this one.',
   app: 'This app has sent as many messages as it may for now.',
+  guesses: 'Too many wrong codes from this address.',
+  named: 'One of the caller’s own limits is reached.',
 };
 
 export function lockedRefusal(retryAfterMs: number): Refusal {
@@ -131,7 +214,7 @@ export async function laneFor(
 ): Promise<GuessLane | Refusal> {
   if (approvalToken === undefined) return 'open';
   if (await context.tokens.provesEarlierApproval(approvalToken, app.id, number, context.now())) return 'trusted';
-  return refuse('token-invalid', `This is no token of an earlier approval of ${maskNumber(number)} for this app.`, {
+  return refuse('token-invalid', `This is no token of an earlier approval of ${maskRecipient(number)} for this app.`, {
     field: 'approval_token',
   });
 }
@@ -142,12 +225,18 @@ export type AutofillRequest = {
   readonly platform?: 'web' | 'ios' | 'android';
   /** of an Android app, where the configuration names several */
   readonly appHash?: string;
+  /** the caller is trusted to know its own hashes: `appHash` need not be one that is configured */
+  readonly anyAppHash?: true;
 };
 
 /** The ending for that client, or why there is none; a platform that is not configured is no fault of the caller. */
-export function endingFor(app: App, { platform, appHash }: AutofillRequest): TextEnding | undefined | Refusal {
+export function endingFor(
+  app: App,
+  { platform, appHash, anyAppHash }: AutofillRequest,
+): TextEnding | undefined | Refusal {
   const { domain, appHashes } = app.autofill;
-  if (appHash !== undefined && !appHashes.includes(appHash)) {
+  const isKnown = appHash === undefined || appHashes.includes(appHash) || (anyAppHash === true && isAppHash(appHash));
+  if (!isKnown) {
     return refuse('request-invalid', 'app_hash is none of the hashes that are configured for this app.', {
       field: 'app_hash',
     });

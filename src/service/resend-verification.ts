@@ -1,7 +1,8 @@
 import { deriveCode } from '../domain/code.ts';
+import { isAddress } from '../domain/email.ts';
 import { refuse } from '../domain/problem.ts';
 import type { Channel } from '../domain/provider.ts';
-import type { Verification } from '../domain/verification.ts';
+import { lastMessageOf, type Verification } from '../domain/verification.ts';
 import { endedRefusal, unknownRefusal } from './check-verification.ts';
 import { appOf, type ServiceContext } from './context.ts';
 import { ORPHANED_AFTER_MS } from './dispatch.ts';
@@ -9,9 +10,10 @@ import {
   type AutofillRequest,
   endingFor,
   idempotencyOf,
-  parseRecipient,
+  parseKept,
   refuseAddress,
   refuseCountry,
+  refuseWayTo,
   sendBuckets,
   toRefusal,
 } from './request.ts';
@@ -40,23 +42,27 @@ export async function resendVerification(context: ServiceContext, request: Resen
   for (let race = 0; race < RACES; race += 1) {
     const verification = await context.store.getVerification(app.id, request.id);
     if (verification === undefined) return unknownRefusal();
-    const recipient = parseRecipient(app, verification.number, undefined);
+    const recipient = parseKept(verification.number);
     if ('kind' in recipient) return recipient;
-    const refusal = refuseCountry(app, recipient.number);
+    const wanted = request.channel ?? (await channelNamedBefore(context, verification));
+    const refusal =
+      refuseCountry(app, recipient.number) ??
+      refuseWayTo(verification.number, wanted === undefined ? {} : { channel: wanted });
     if (refusal !== undefined) return refusal;
     const asked = endingFor(app, request);
     if (asked?.kind === 'refused') return asked;
     const ending = asked ?? verification.ending;
-    const wanted = request.channel ?? (await channelNamedBefore(context, verification));
-    const load = { channel: wanted, carries: 'code', email: verification.email } as const;
+    const isOwnCode = verification.sealedCode !== undefined;
+    const load = { channel: wanted, carries: 'code', email: verification.email, isOwnCode } as const;
     const plan = planOrRefuse(context, app, recipient.number, load, request.idempotencyKey);
     if ('kind' in plan) return plan;
 
     const now = context.now();
     const { idempotencyKey, app: _, ...body } = request;
-    const code = app.resend === 'replace' ? nextCode(context, verification) : undefined;
-    const { locale, codeLength, expiresAt, country } = verification;
-    const measure = measureCodeText(app, locale, codeLength, expiresAt - now, ending);
+    // A code of the caller's own is the caller's to replace.
+    const code = app.resend === 'replace' && !isOwnCode ? nextCode(context, verification) : undefined;
+    const { locale, codeLength, expiresAt, country, wording } = verification;
+    const measure = measureCodeText(app, locale, codeLength, expiresAt - now, ending, wording);
     const channel = plan.hops[0]?.channel ?? verification.channel;
     const planned = newMessage(context, verification, measure, now, idempotencyKey);
     const message = { ...planned, channel, channelFixed: wanted !== undefined };
@@ -114,10 +120,10 @@ export async function resendVerification(context: ServiceContext, request: Resen
 }
 
 /** Who asked for a call is called again: a landline takes nothing else. */
-async function channelNamedBefore(
-  context: ServiceContext,
-  { app, lastMessageId }: Verification,
-): Promise<Channel | undefined> {
+async function channelNamedBefore(context: ServiceContext, verification: Verification): Promise<Channel | undefined> {
+  const { app, number } = verification;
+  if (isAddress(number)) return 'email';
+  const lastMessageId = lastMessageOf(verification);
   const last = lastMessageId === undefined ? undefined : await context.store.getMessage(app, lastMessageId);
   return last?.channelFixed === true ? last.channel : undefined;
 }

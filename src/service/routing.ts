@@ -1,3 +1,4 @@
+import { isAddress } from '../domain/email.ts';
 import type { ParsedNumber } from '../domain/phone-number.ts';
 import { convert, estimateDispatch, type Money } from '../domain/price.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
@@ -17,6 +18,8 @@ export type Load = {
   readonly channel: Channel | undefined;
   readonly carries: 'code' | 'text';
   readonly email: string | undefined;
+  /** the caller brought the code, so whoever makes codes itself cannot carry it */
+  readonly isOwnCode?: boolean;
 };
 
 export type PassedBy = { readonly provider: string; readonly why: string };
@@ -45,7 +48,7 @@ export function planRoute(context: ServiceContext, app: App, number: ParsedNumbe
     const why =
       channel === undefined
         ? `it does not send by ${load.channel ?? entry.channel ?? app.channel}`
-        : whyNot(provider, channel, entry, number, load);
+        : whyNot(app, provider, channel, entry, number, load);
     if (channel !== undefined && why === undefined) {
       // Two entries, `twilio` and `twilio` by voice, are one way when a call is asked for.
       const isNew = hops.every((hop) => hop.provider !== provider || hop.channel !== channel);
@@ -80,24 +83,28 @@ function channelFor(
 }
 
 function whyNot(
+  app: App,
   provider: OpenProvider,
   channel: Channel,
   { lineTypes }: RouteEntry,
   number: ParsedNumber,
-  { carries, email }: Load,
+  { carries, email, isOwnCode = false }: Load,
 ): string | undefined {
-  if (!canTake(number, channel)) return `${LINE_TYPE} ${number.lineType} number, which takes nothing by ${channel}`;
+  if (isAddress(number.number) && channel !== 'email') return `an e-mail address takes nothing by ${channel}`;
+  if (!canTake(app, number, channel))
+    return `${LINE_TYPE} ${number.lineType} number, which takes nothing by ${channel}`;
   if (lineTypes !== undefined && !lineTypes.includes(number.lineType))
     return `${LINE_TYPE} ${number.lineType} number, and the route sends only ${lineTypes.join(', ')} ones there`;
   if (provider.countries !== undefined && !provider.countries.has(number.country ?? ''))
     return `it does not deliver to ${number.country ?? 'numbers of no country'}`;
   if (carries === 'text' && (provider.codesOnly || provider.kind === 'managed')) return 'it carries codes only';
+  if (isOwnCode && provider.kind === 'managed') return 'it makes its codes itself, and this one is the caller’s own';
   if (channel === 'email' && email === undefined) return NO_EMAIL;
   return undefined;
 }
 
 /** Premium and shared-cost numbers bill whoever calls them: they are never sent to, by any channel. */
-export function canTake({ lineType }: ParsedNumber, channel: Channel): boolean {
+function canTake({ allowLandlines }: App, { lineType }: ParsedNumber, channel: Channel): boolean {
   if (
     lineType === 'premium-rate' ||
     lineType === 'shared-cost' ||
@@ -108,13 +115,19 @@ export function canTake({ lineType }: ParsedNumber, channel: Channel): boolean {
     return false;
   // An e-mail goes to nobody's line.
   if (channel === 'email') return true;
+  if (lineType === 'fixed-line' && channel === 'sms') return allowLandlines;
   if (lineType === 'fixed-line' || lineType === 'toll-free') return channel === 'voice';
   return true;
 }
 
+/** Is a code that no provider takes tried again, and its request a success all the same? */
+export function isRetried({ sendFailures }: App, carries: Load['carries']): boolean {
+  return sendFailures === 'retry' && carries === 'code';
+}
+
 /**
  * The plan of a request, or why it cannot be sent. A route whose providers are all down is refused here, before anything
- * is counted or stored.
+ * is counted or stored; unless the code is going to be tried again, in which case the plan may have no hops.
  */
 export function planOrRefuse(
   context: ServiceContext,
@@ -130,9 +143,12 @@ export function planOrRefuse(
       field: 'to',
     });
   }
-  if (plan.hops.length === 0 && plan.passedBy.some(({ why }) => why === NO_EMAIL)) {
+  // Where only the route came to e-mail and codes are tried again, whoever asks learns nothing of the sending, and this neither.
+  const isTold = (load.channel ?? app.channel) === 'email' || !isRetried(app, load.carries);
+  if (isTold && plan.hops.length === 0 && plan.passedBy.some(({ why }) => why === NO_EMAIL)) {
     return refuse('request-invalid', 'This would go by e-mail, and the request gives no email.', { field: 'email' });
   }
+  if (isRetried(app, load.carries)) return plan;
   if (plan.hops.length === 0) {
     const by = load.channel === undefined ? '' : ` by ${load.channel}`;
     return refuse(
@@ -149,17 +165,17 @@ export function planOrRefuse(
   });
 }
 
-/** When the first of them is back, if all are out of order; undefined when one is not, and so can be tried. */
+/** When the first of them is back, if there are any and all are out of order; undefined when one is not, and so can be tried. */
 export function allOutUntil(
   { health }: ServiceContext,
   hops: readonly Hop[],
   country: string | undefined,
 ): number | undefined {
-  let backAt = Number.POSITIVE_INFINITY;
+  let backAt: number | undefined;
   for (const { provider } of hops) {
     const until = health.outUntil(provider, country);
     if (until === undefined) return undefined;
-    backAt = Math.min(backAt, until);
+    backAt = Math.min(backAt ?? until, until);
   }
   return backAt;
 }

@@ -1,19 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { deriveCode } from '../domain/code.ts';
-import type { Message } from '../domain/message.ts';
+import { deriveCode, digestCode } from '../domain/code.ts';
+import { handOversLeft, type Message, retryDelayMs } from '../domain/message.ts';
 import { type Refusal, refuse } from '../domain/problem.ts';
 import type { BudgetTake, DispatchStep } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
 import type { ServiceContext } from './context.ts';
-import { type DispatchResult, dispatch } from './dispatch.ts';
-import type { Hop } from './routing.ts';
+import { type Delivery, type DispatchResult, dispatch } from './dispatch.ts';
+import { type Hop, isRetried } from './routing.ts';
 import { composeCodeText } from './texts.ts';
 import { type VerificationView, viewOf } from './views.ts';
 
 export type Started = {
   readonly kind: 'started';
   readonly verification: VerificationView;
+  /** who took the code; undefined while nobody has */
+  readonly provider: string | undefined;
   /** in development mode only */
   readonly code?: string;
 };
@@ -33,11 +35,13 @@ export type CodeToSend = {
   readonly message: Message;
   /** the verification's code, where it was derived just now */
   readonly code?: string;
+  /** see `Delivery.retry` */
+  readonly retry?: Delivery['retry'];
 };
 
 /** Hands the code of a stored verification over, stores what became of it, and answers. */
 export async function sendCode(context: ServiceContext, toSend: CodeToSend): Promise<SendAnswer> {
-  const { verification, message } = toSend;
+  const { app, hops, verification, message } = toSend;
   const code = toSend.code ?? codeOf(context, verification);
   const stored: Message = {
     ...message,
@@ -47,32 +51,46 @@ export async function sendCode(context: ServiceContext, toSend: CodeToSend): Pro
   };
   const result = await dispatchCode(context, { ...toSend, message: stored }, code);
   const { failure, taken } = result;
+  const isSuccess = failure === undefined || isRetried(app, 'code');
   const sent: Verification = taken === undefined ? verification : { ...verification, channel: taken.channel };
-  const answer: SendAnswer =
-    failure === undefined ? { kind: 'started', verification: viewOf(sent, context.now()) } : refuseDelivery(failure);
-  await settle(context, stored, result, carriedOf(verification, result), answer);
+  const answer: SendAnswer = isSuccess
+    ? { kind: 'started', verification: viewOf(sent, context.now()), provider: taken?.provider }
+    : refuseDelivery(failure);
+  const dueAt = result.dueAt ?? retryAt(context, app, stored, result);
+  if (taken === undefined && isSuccess) logUntaken(context, stored, hops, failure, dueAt);
+  await settle(context, stored, { ...result, dueAt }, carriedOf(verification, result), answer);
   // A provider that makes its own code tells nobody, and ours is then worth nothing.
-  const isOurs = taken !== undefined && taken.managed === undefined;
+  const isOurs = taken?.managed === undefined;
   return answer.kind === 'started' && context.revealCodes && isOurs ? { ...answer, code } : answer;
 }
 
 /** One round along the hops with a verification's code. */
 export function dispatchCode(
   context: ServiceContext,
-  { app, hops, verification, message, reserved }: Omit<CodeToSend, 'code'>,
+  { app, hops, verification, message, reserved, retry }: Omit<CodeToSend, 'code'>,
   code = codeOf(context, verification),
 ): Promise<DispatchResult> {
-  const { expiresAt, ending, email, managed } = verification;
+  const { expiresAt, ending, email, managed, wording, sealedCode } = verification;
   return dispatch(context, {
     app,
-    hops,
+    // A repeated start learns only from the store that the code is the caller's own, which none of these would send.
+    hops: sealedCode === undefined ? hops : hops.filter(({ provider }) => provider.kind !== 'managed'),
+    brand: wording?.brand ?? app.brand,
     message,
     code,
     email,
     reserved,
     managed,
+    retry,
     textFor: (channel) =>
-      composeCodeText(app, message.locale, code, expiresAt - context.now(), channel === 'sms' ? ending : undefined),
+      composeCodeText(
+        app,
+        message.locale,
+        code,
+        expiresAt - context.now(),
+        channel === 'sms' ? ending : undefined,
+        wording,
+      ),
   });
 }
 
@@ -81,6 +99,44 @@ export function carriedOf({ channel, managed }: Verification, { taken }: Dispatc
   if (taken === undefined) return undefined;
   const isAsPlanned = taken.channel === channel && taken.managed === undefined && managed === undefined;
   return isAsPlanned ? undefined : taken;
+}
+
+/**
+ * When a code that nobody took goes along its route again. Never where the number or the person is the reason, nor after
+ * the one further hand-over that an uncertain outcome leaves.
+ * @returns undefined when it does not
+ */
+export function retryAt(
+  context: ServiceContext,
+  app: App,
+  message: Message,
+  { taken, failure, dispatches, restMs }: DispatchResult,
+): number | undefined {
+  if (taken !== undefined || !isRetried(app, 'code')) return undefined;
+  if (failure?.reason === 'recipient' || failure?.optOut === true) return undefined;
+  if (handOversLeft([...message.dispatches, ...dispatches]) === 0) return undefined;
+  const now = context.now();
+  // From when the first provider was asked: how long it takes to answer makes no later wait longer.
+  const triedForMs = (dispatches[0]?.at ?? now) - message.createdAt;
+  const at = now + Math.max(retryDelayMs(triedForMs), restMs);
+  return at < message.validUntil ? at : undefined;
+}
+
+/** For the operator: whoever asked for the code was told that all is well. */
+export function logUntaken(
+  { log }: ServiceContext,
+  { app, id, verificationId, country }: Message,
+  hops: readonly Hop[],
+  failure: DispatchResult['failure'],
+  dueAt: number | undefined,
+): void {
+  const fields = { app, message: id, verification: verificationId, country, reason: failure?.reason };
+  const why = hops.length === 0 ? 'no configured provider sends this code' : 'no provider took this code';
+  const isTheirs = failure?.reason === 'recipient' || failure?.optOut === true;
+  log[isTheirs ? 'warn' : 'error'](
+    fields,
+    `${why}, and it is ${dueAt === undefined ? 'not tried again' : 'tried again'}`,
+  );
 }
 
 type Settled = Pick<DispatchStep, 'dispatches' | 'state' | 'dueAt' | 'spent' | 'noReports'>;
@@ -110,7 +166,9 @@ export async function settle(
   });
 }
 
-function codeOf(context: ServiceContext, { nonce, codeNumber, codeLength }: Verification): string {
+/** The verification's code: the caller's own, as long as it is worth something, or ours. */
+function codeOf(context: ServiceContext, { id, sealedCode, nonce, codeNumber, codeLength }: Verification): string {
+  if (sealedCode !== undefined) return context.sealer.open(sealedCode, id).toString();
   return deriveCode(context.codeKeys, nonce, codeNumber, codeLength);
 }
 
@@ -154,6 +212,11 @@ export async function awaitSendAnswer(
   const first = await awaitAnswer<SendAnswer>(context, app, key, known);
   if (first.kind !== 'started' || !context.revealCodes) return first;
   const verification = await context.store.getVerification(app, first.verification.id);
-  const isOurs = verification?.ownCodeSent === true;
-  return isOurs ? { ...first, code: codeOf(context, verification) } : first;
+  if (verification?.ownCodeSent !== true) return first;
+  const code = codeOf(context, verification);
+  // A caller's own code is not kept for longer than it can be used.
+  const isTheCode = verification.digests.byId.every(
+    (byte, index) => byte === digestCode(context.codeKeys, verification.id, code)[index],
+  );
+  return isTheCode ? { ...first, code } : first;
 }

@@ -77,7 +77,7 @@ export async function sendMessage(context: ServiceContext, request: MessageReque
     country: number.country,
     channel: plan.hops[0]?.channel ?? app.channel,
     channelFixed: request.channel !== undefined,
-    locale: localeFor(app, undefined, number.country),
+    locale: localeFor(app, undefined, number),
     encoding,
     segments,
     sealedText: context.sealer.seal(text, id),
@@ -138,11 +138,13 @@ export function dispatchText(
     app,
     hops,
     message,
+    brand: app.brand,
     reserved,
     textFor: () => text,
     code: undefined,
     email: undefined,
     managed: undefined,
+    retry: undefined,
   });
 }
 

@@ -1,5 +1,6 @@
 import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
+import { isAddress } from '../domain/email.ts';
 import type { PhoneNumber } from '../domain/phone-number.ts';
 import { CountersignError } from '../domain/problem.ts';
 import type { SigningKey, Store } from '../domain/store.ts';
@@ -14,7 +15,7 @@ const TRUST_DAYS = 180;
 const RELOAD_AFTER_MS = 10_000;
 
 export type Tokens = {
-  /** A JWT (EdDSA) that says: this number was held by whoever typed the code. */
+  /** A JWT (EdDSA) that says: this number, or mailbox, was held by whoever typed the code. */
   issue(verification: Verification, now: number): string;
   /** Public keys, also those that no longer sign: tokens signed before a rotation stay valid. */
   jwks(now: number): Promise<JSONWebKeySet>;
@@ -69,9 +70,7 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
         jti: verification.id,
         iat: seconds,
         exp: seconds + TOKEN_TTL_SECONDS,
-        phone_number: verification.number,
-        // Whoever reads a mailbox has shown nothing of the number.
-        phone_number_verified: !verification.sentByEmail,
+        ...claimsOf(verification),
         purpose: verification.purpose,
         channel: verification.channel,
       });
@@ -93,7 +92,9 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
           currentDate: new Date(at),
           clockTolerance: TRUST_DAYS * 86_400,
         });
-        return payload['phone_number'] === number && payload['phone_number_verified'] === true;
+        return isAddress(number)
+          ? payload['email'] === number && payload['email_verified'] === true
+          : payload['phone_number'] === number && payload['phone_number_verified'] === true;
       } catch {
         return false;
       }
@@ -105,6 +106,13 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
       return key.id;
     },
   };
+}
+
+/** What was shown. An address that is verified for itself says nothing of any number. */
+function claimsOf({ number, sentByEmail }: Verification): Readonly<Record<string, unknown>> {
+  if (isAddress(number)) return { email: number, email_verified: true };
+  // Whoever reads a mailbox has shown nothing of the number.
+  return { phone_number: number, phone_number_verified: !sentByEmail };
 }
 
 function makeKey(sealer: Sealer, now: number): SigningKey {

@@ -5,7 +5,7 @@ import { stateAt } from '../domain/verification.ts';
 export type VerificationView = {
   readonly id: string;
   readonly status: VerificationState;
-  /** E.164 */
+  /** E.164, or the e-mail address that is verified */
   readonly to: string;
   /** ISO 3166-1 alpha-2; undefined for numbers of no country */
   readonly country: string | undefined;
@@ -19,7 +19,11 @@ export type VerificationView = {
   /** when a resend is allowed */
   readonly resendAt: number;
   readonly attemptsLeft: number;
+  readonly maxAttempts: number;
   readonly sends: number;
+  readonly codeLength: number;
+  /** one for each send, oldest first; a message's id holds the moment at which it was made */
+  readonly messageIds: readonly string[];
   readonly metadata: Readonly<Record<string, string>> | undefined;
 };
 
@@ -39,7 +43,10 @@ export function viewOf(verification: Verification, now: number): VerificationVie
     expiresAt,
     resendAt,
     attemptsLeft: verification.maxAttempts - verification.attempts,
+    maxAttempts: verification.maxAttempts,
     sends,
+    codeLength: verification.codeLength,
+    messageIds: verification.messageIds,
     metadata,
   };
 }

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { PhoneNumber } from '../domain/phone-number.ts';
+import type { Bucket } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import {
   atOnce,
@@ -7,6 +9,7 @@ import {
   checkBySlot,
   codeDigests,
   DAY,
+  HOUR,
   MINUTE,
   messageOf,
   perNumber,
@@ -14,6 +17,7 @@ import {
   resend,
   SECOND,
   started,
+  startedManaged,
   startStep,
   T0,
   tally,
@@ -258,6 +262,24 @@ export function describeChecks(stores: () => OpenedStores): void {
       expect(await checkBySlot(stores().b, wrongDigest, later)).toEqual({ kind: 'locked', retryAfterMs: DAY });
     });
 
+    it('is not touched by an approval through a mailbox, which shows nothing of the number', async () => {
+      const { a, b } = stores();
+      await guessWrong(19, T0);
+      const byMail = await started(a, { purpose: 'other', sentByEmail: true });
+      expect(await checkById(b, byMail, byMail.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+      await guessWrong(1, T0);
+      expect(await checkBySlot(a, wrongDigest, T0)).toEqual({ kind: 'locked', retryAfterMs: DAY });
+    });
+
+    it('of a mailbox is full again after an approval through it', async () => {
+      const { a, b } = stores();
+      const number = 'ann@example.com' as PhoneNumber;
+      await guessWrong(19, T0, { number });
+      const verification = await started(a, { number, email: number, sentByEmail: true });
+      expect(await checkById(b, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+      await guessWrong(20, T0, { number });
+    });
+
     it('of who held the number before is apart: neither lane locks the other, nor clears it', async () => {
       await guessWrong(20, T0);
       const trusted = await started(stores().a, { lane: 'trusted' });
@@ -274,6 +296,43 @@ export function describeChecks(stores: () => OpenedStores): void {
       await guessWrong(20, T0);
       await guessWrong(1, T0, { number: phone(2) });
       await guessWrong(1, T0, { app: 'bank' });
+    });
+  });
+
+  describe('a limit of wrong codes', () => {
+    const buckets: Bucket[] = [{ scope: 'guesses', value: '203.0.113.1', rules: [{ max: 3, windowMs: HOUR }] }];
+
+    it('lets exactly so many through, whichever number they are for, and then not even a right one (invariant 7)', async () => {
+      const verification = await started(stores().a, { number: phone(7) });
+      const { bySlot } = verification.digests;
+      const right = (now: number) => checkBySlot(stores().a, bySlot, now, { number: phone(7), buckets });
+      const outcomes = await atOnce(50, (i) =>
+        checkBySlot(node(i), wrongDigest, T0, { number: phone(i % 7), buckets }),
+      );
+      expect(tally(outcomes)).toEqual({ wrong: 3, limited: 47 });
+      const limited = { kind: 'limited', scope: 'guesses', retryAfterMs: HOUR };
+      expect(outcomes).toContainEqual(limited);
+      expect(await right(T0)).toEqual(limited);
+      expect(await checkById(stores().b, verification, wrongDigest, T0, { buckets })).toEqual(limited);
+      expect(await stores().b.getVerification('taxi', verification.id)).toMatchObject({
+        attempts: 0,
+        state: 'pending',
+      });
+      expect(await checkBySlot(stores().b, bySlot, T0, { number: phone(7) })).toMatchObject({ kind: 'approved' });
+    });
+
+    it('counts a code that a provider has to be asked for', async () => {
+      const verification = await startedManaged(stores().a);
+      const outcomes = await atOnce(5, (i) => checkById(node(i), verification, wrongDigest, T0, { buckets }));
+      expect(tally(outcomes)).toEqual({ ask: 3, limited: 2 });
+    });
+
+    it('counts no right code', async () => {
+      for (let index = 1; index <= 5; index += 1) {
+        const { digests, number } = await started(stores().a, { number: phone(index) });
+        const outcome = await checkBySlot(stores().b, digests.bySlot, T0, { number, buckets });
+        expect(outcome).toMatchObject({ kind: 'approved' });
+      }
     });
   });
 

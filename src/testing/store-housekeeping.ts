@@ -66,7 +66,7 @@ export function describeHousekeeping(stores: () => OpenedStores): void {
       ]) {
         const step = startStep(verificationOf(given));
         await a.start(step);
-        const wanted = { ...step.verification, lastMessageId: step.message.id };
+        const wanted = { ...step.verification, messageIds: [step.message.id] };
         expect(readable(await b.getVerification('taxi', wanted.id))).toEqual(readable(wanted));
       }
       expect(await a.getVerification('taxi', newId('ver'))).toBeUndefined();

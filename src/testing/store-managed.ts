@@ -254,7 +254,7 @@ export function describeManaged(stores: () => OpenedStores): void {
       const verification = await startedManaged(a);
       const at = verification.resendAt;
       const code = { replaces: 0, codeNumber: 1, digests: codeDigests(verification.id, 1) };
-      const message = messageOf(verification, { createdAt: at });
+      const message = messageOf(verification, { createdAt: at, codeNumber: 1 });
       await resend(b, verification, at, { message, code });
       await a.recordDispatch(dispatchStep(message, { carried: { channel: 'sms', managed: undefined } }));
       // Neither our older code nor the provider's: the new one ended both.

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { firstIdAt } from '../domain/id.ts';
 import type { Message } from '../domain/message.ts';
 import type { DeliveryReport, DeliveryState } from '../domain/provider.ts';
-import type { Store } from '../domain/store.ts';
+import type { MessageQuery, Store } from '../domain/store.ts';
 import {
   atOnce,
   dispatchOf,
@@ -11,9 +12,11 @@ import {
   MINUTE,
   messageOf,
   messageStep,
+  newId,
   phone,
   resend,
   SECOND,
+  sentCode,
   started,
   startStep,
   T0,
@@ -259,6 +262,12 @@ export function describeMessages(stores: () => OpenedStores): void {
   });
 
   describe('the list of messages', () => {
+    async function sentMessageAt(createdAt: number): Promise<string> {
+      const step = messageStep({ now: createdAt });
+      await stores().a.addMessage(step);
+      return step.message.id;
+    }
+
     it('is newest first, in pages, of one app (invariant 13), and of one number where asked', async () => {
       const { a, b } = stores();
       const ids: string[] = [];
@@ -282,6 +291,36 @@ export function describeMessages(stores: () => OpenedStores): void {
       expect(await list({ limit: 2, number: phone(1) })).toEqual([ids[1], ids[3]]);
       expect(await list({ limit: 2, number: phone(1), before: ids[3] as string })).toEqual([ids[5]]);
       expect(await list({ limit: 5, number: phone(9) })).toEqual([]);
+    });
+
+    it('is between two ids or moments, of what carries a code or a text, and of one verification', async () => {
+      const { a, b } = stores();
+      const { verification, message: first } = await sentCode(a);
+      const second = messageOf(verification, { createdAt: T0 + MINUTE });
+      await resend(a, verification, T0 + MINUTE, { message: second });
+      const { message: other } = await sentCode(a, { number: phone(2), createdAt: T0 + 2 * MINUTE });
+      const text = await sentMessageAt(T0 + 3 * MINUTE);
+      const list = async (query: Partial<MessageQuery>, app = 'taxi') =>
+        (await b.listMessages(app, { limit: 10, ...query })).map(({ id }) => id);
+      expect(await list({})).toEqual([text, other.id, second.id, first.id]);
+      expect(await list({ carries: 'code' })).toEqual([other.id, second.id, first.id]);
+      expect(await list({ carries: 'text' })).toEqual([text]);
+      expect(await list({ after: second.id })).toEqual([text, other.id]);
+      expect(await list({ after: firstIdAt('msg', T0 + MINUTE), before: firstIdAt('msg', T0 + 3 * MINUTE) })).toEqual([
+        other.id,
+        second.id,
+      ]);
+      expect(await list({ after: firstIdAt('msg', T0 + MINUTE + 1) })).toEqual([text, other.id]);
+      expect(await list({ after: first.id, carries: 'code', limit: 1 })).toEqual([other.id]);
+      const of = { verificationId: verification.id };
+      expect(await list(of)).toEqual([second.id, first.id]);
+      expect(await list({ ...of, limit: 1 })).toEqual([second.id]);
+      expect(await list({ ...of, before: second.id })).toEqual([first.id]);
+      expect(await list({ ...of, after: first.id, carries: 'code' })).toEqual([second.id]);
+      expect(await list({ ...of, carries: 'text' })).toEqual([]);
+      expect(await list({ ...of, number: phone(2) })).toEqual([]);
+      expect(await list(of, 'bank')).toEqual([]);
+      expect(await list({ verificationId: newId('ver') })).toEqual([]);
     });
 
     it('shows dispatches, and the messages of verifications without anything sealed', async () => {

@@ -84,7 +84,9 @@ export function verificationOf(given: Partial<Verification> = {}): Verification 
     managed: undefined,
     ownCodeSent: true,
     sentByEmail: false,
-    lastMessageId: undefined,
+    messageIds: [],
+    sealedCode: undefined,
+    wording: undefined,
     ...given,
   };
 }
@@ -131,6 +133,8 @@ export function startStep(verification: Verification, given: Given<StartStep> = 
     buckets: [],
     guesses,
     repeat: false,
+    keep: false,
+    recode: undefined,
     delaysSeconds: [30, 30, 60, 120],
     budget: undefined,
     idempotency: undefined,
@@ -174,11 +178,17 @@ export function resend(
   });
 }
 
-type ById = { readonly purpose?: string; readonly subject?: string; readonly app?: string };
+type ById = {
+  readonly purpose?: string;
+  readonly subject?: string;
+  readonly app?: string;
+  readonly codeLength?: number;
+  readonly buckets?: readonly Bucket[];
+};
 
 export function checkById(
   store: Store,
-  { id, app }: Verification,
+  { id, app, codeLength }: Verification,
   digest: Uint8Array,
   now: number,
   given: ById = {},
@@ -188,8 +198,10 @@ export function checkById(
     now,
     app: given.app ?? app,
     guesses,
+    buckets: given.buckets ?? [],
     id,
     digest,
+    codeLength: given.codeLength ?? codeLength,
     purpose: given.purpose,
     subject: given.subject,
   });
@@ -199,17 +211,20 @@ type BySlot = {
   readonly app?: string;
   readonly purpose?: string;
   readonly subject?: string | undefined;
-  readonly number?: PhoneNumber;
+  readonly number?: PhoneNumber | undefined;
   readonly lane?: GuessLane;
+  readonly buckets?: readonly Bucket[];
 };
 
 export function checkBySlot(
   store: Store,
   digest: Uint8Array,
   now: number,
-  { app = 'taxi', purpose = 'login', subject, number = phone(1), lane = 'open' }: BySlot = {},
+  { app = 'taxi', purpose = 'login', subject, lane = 'open', buckets = [], ...given }: BySlot = {},
 ): Promise<CheckOutcome> {
-  return store.check({ by: 'slot', now, app, guesses, purpose, subject, number, lane, digest });
+  // Asked without a number only where that is said: `number: undefined`.
+  const number = 'number' in given ? given.number : phone(1);
+  return store.check({ by: 'slot', now, app, guesses, buckets, purpose, subject, number, lane, digest });
 }
 
 export function perNumber(max: number, windowMs: number, number: PhoneNumber = phone(1)): Bucket {
@@ -345,8 +360,13 @@ export async function atOnce<Result>(count: number, call: (index: number) => Pro
 export function readable(verification: Verification | undefined): unknown {
   if (verification === undefined) return undefined;
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
-  const { nonce, digests } = verification;
-  return { ...verification, nonce: hex(nonce), digests: { byId: hex(digests.byId), bySlot: hex(digests.bySlot) } };
+  const { nonce, digests, sealedCode } = verification;
+  return {
+    ...verification,
+    nonce: hex(nonce),
+    sealedCode: sealedCode === undefined ? undefined : hex(sealedCode),
+    digests: { byId: hex(digests.byId), bySlot: hex(digests.bySlot) },
+  };
 }
 
 /** How often each kind of outcome came: `{ approved: 1, ended: 199 }`. */

@@ -6,8 +6,12 @@ import { describeDue } from './store-due.ts';
 import { describeHousekeeping } from './store-housekeeping.ts';
 import { describeManaged } from './store-managed.ts';
 import { describeMessages } from './store-messages.ts';
+import { describeOwnCodes } from './store-own-codes.ts';
+import { describeResources } from './store-resources.ts';
+import { describeShadow } from './store-shadow.ts';
 import { describeStarts } from './store-starts.ts';
 import { describeUsage } from './store-usage.ts';
+import { describeUsers } from './store-users.ts';
 
 /** Fresh, empty data and two ways to it. */
 export type OpenedStores = {
@@ -47,11 +51,15 @@ export function describeStore(name: string, open: () => Promise<OpenedStores>): 
     };
     describeStarts(stores);
     describeChecks(stores);
+    describeOwnCodes(stores);
     describeManaged(stores);
     describeMessages(stores);
     describeDue(stores);
     describeBudget(stores);
+    describeResources(stores);
     describeUsage(stores);
+    describeUsers(stores);
+    describeShadow(stores);
     describeHousekeeping(stores);
   });
 }

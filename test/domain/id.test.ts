@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { firstIdAt, isId, makeId } from '../../src/domain/id.ts';
+import { firstIdAt, hexOfId, idOfHex, isId, makeId, timeOfId } from '../../src/domain/id.ts';
 
 const T0 = Date.UTC(2025, 10, 20);
 const random = fc.uint8Array({ minLength: 10, maxLength: 10 });
@@ -52,6 +52,28 @@ describe('an id', () => {
       ids.add(makeId('ver', T0, bytes));
     }
     expect(ids.size).toBe(81);
+  });
+
+  it('is 32 hexadecimal digits as well, and the same id again when read back', () => {
+    fc.assert(
+      fc.property(moment, random, (now, bytes) => {
+        const id = makeId('ver', now, bytes);
+        const hex = now.toString(16).padStart(12, '0') + Buffer.from(bytes).toString('hex');
+        expect(hexOfId(id)).toBe(hex);
+        expect(idOfHex('ver', hex)).toBe(id);
+        expect(idOfHex('ver', hex.toUpperCase())).toBe(id);
+        expect(timeOfId(id)).toBe(now);
+      }),
+    );
+    for (const hex of [
+      '',
+      '0'.repeat(31),
+      '0'.repeat(33),
+      `${'0'.repeat(31)}g`,
+      `0x${'0'.repeat(30)}`,
+      `${'0'.repeat(32)}\n`,
+    ])
+      expect(idOfHex('ver', hex), hex).toBeUndefined();
   });
 
   it('is not made of too few bytes', () => {

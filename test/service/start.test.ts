@@ -23,9 +23,13 @@ describe('a start', () => {
         expiresAt: clock.now + 10 * MINUTE,
         resendAt: clock.now + 30_000,
         attemptsLeft: 5,
+        maxAttempts: 5,
         sends: 1,
+        codeLength: 6,
+        messageIds: [fake.received[0]?.messageId],
         metadata: { ride: '7' },
       },
+      provider: 'fake',
     });
   });
 
@@ -94,6 +98,7 @@ describe('limits (invariant 7)', () => {
       kind: 'refused',
       code: 'rate-limited',
       detail: expect.stringContaining('this number'),
+      scope: 'number',
       retryAfterMs: HOUR,
     });
   });

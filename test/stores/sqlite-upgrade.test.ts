@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/domain/store.ts';
@@ -102,7 +102,9 @@ describe('a SQLite file of the first schema', () => {
   it('is brought up to date once, and opened again as it is', async () => {
     await store.close();
     const database = new DatabaseSync(file);
-    expect(database.prepare('PRAGMA user_version').get()).toEqual({ user_version: 3 });
+    expect(database.prepare('PRAGMA user_version').get()).toEqual({
+      user_version: readdirSync(dirname(firstMigration)).length,
+    });
     expect(database.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' });
     database.close();
     store = openSqliteStore(file);
@@ -110,13 +112,12 @@ describe('a SQLite file of the first schema', () => {
   });
 
   it('has its verifications: made by us alone, and their code is right', async () => {
-    const { lastMessageId: _, ...rest } = verificationOf({
+    const wanted = verificationOf({
       id: verificationId,
       attempts: 1,
       metadata: { ride: '7' },
     });
-    const wanted = readable({ ...rest, lastMessageId: undefined });
-    expect(readable(await store.getVerification('taxi', verificationId))).toEqual(wanted);
+    expect(readable(await store.getVerification('taxi', verificationId))).toEqual(readable(wanted));
     const { bySlot } = codeDigests(verificationId, 0);
     expect(await checkBySlot(store, bySlot, T0)).toMatchObject({ kind: 'approved', verification: { attempts: 2 } });
     // Which message it was, the first schema did not say.
@@ -166,6 +167,15 @@ describe('a SQLite file of the first schema', () => {
     expect((await store.claimDue(T0, T0 + HOUR, 10)).map((due) => due.message.id)).toEqual([message.id]);
   });
 
+  it('has its messages in lists, and from now on its verifications know theirs', async () => {
+    const verification = verificationOf({ id: verificationId });
+    const message = messageOf(verification, { createdAt: T0 + MINUTE });
+    await resend(store, verification, T0 + MINUTE, { message });
+    expect((await store.getVerification('taxi', verificationId))?.messageIds).toEqual([message.id]);
+    expect(await store.listMessages('taxi', { limit: 9, verificationId })).toHaveLength(1);
+    expect(await store.listMessages('taxi', { limit: 9, carries: 'code' })).toHaveLength(2);
+  });
+
   it('goes on: a resend and its approval are counted as of now', async () => {
     const verification = verificationOf({ id: verificationId });
     const at = T0 + MINUTE;
@@ -176,5 +186,63 @@ describe('a SQLite file of the first schema', () => {
     expect(outcome).toMatchObject({ kind: 'approved' });
     const [row] = await store.readUsage({ app: 'taxi', from: '2025-11-20', to: '2025-11-20' });
     expect(row?.counts).toMatchObject({ sent: 1, codes: 1, approved: 1 });
+  });
+});
+
+describe('a SQLite file of the schema before callers’ own codes', () => {
+  it('has its last messages, by which approvals and late costs are counted', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'countersign-upgrade-'));
+    const file = join(directory, 'countersign.db');
+    const migrations = dirname(firstMigration);
+    const before = readdirSync(migrations).sort().slice(0, 4);
+    const verification = verificationOf();
+    const message = messageOf(verification);
+    const digests = verification.digests;
+    const database = new DatabaseSync(file);
+    for (const name of before) database.exec(readFileSync(join(migrations, name), 'utf8'));
+    database.exec('PRAGMA user_version = 4');
+    database
+      .prepare(
+        `INSERT INTO verification (id, app, purpose, number, country, channel, locale, lane, state, attempts, max_attempts,
+           sends, max_sends, nonce, code_number, code_length, digest_by_id, digest_by_slot, created_at, expires_at, resend_at,
+           last_message_id)
+         VALUES (?, 'taxi', 'login', ?, 'UZ', 'sms', 'uz', 'open', 'pending', 0, 5, 2, 5, ?, 0, 6, ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(
+        verification.id,
+        phone(1),
+        verification.nonce,
+        digests.byId,
+        digests.bySlot,
+        T0,
+        T0 + 10 * MINUTE,
+        T0 + 30 * SECOND,
+        message.id,
+      );
+    const dispatches = JSON.stringify({ provider: 'eskiz', state: 'queued', providerMessageId: 'E1', at: T0 });
+    database
+      .prepare(
+        `INSERT INTO message (id, app, verification_id, number, country, channel, locale, encoding, segments, code_number,
+           state, created_at, valid_until, dispatches)
+         VALUES (?, 'taxi', ?, ?, 'UZ', 'sms', 'uz', 'GSM-7', 1, 0, 'queued', ?, ?, ?)`,
+      )
+      .run(message.id, verification.id, phone(1), T0, T0 + 10 * MINUTE, dispatches);
+    database.prepare(`INSERT INTO provider_message VALUES ('eskiz', 'E1', ?)`).run(message.id);
+    database.close();
+
+    const store = openSqliteStore(file);
+    expect(await store.getVerification('taxi', verification.id)).toMatchObject({
+      messageIds: [message.id],
+      sealedCode: undefined,
+      wording: undefined,
+    });
+    expect(await checkById(store, verification, digests.byId, T0)).toMatchObject({ kind: 'approved' });
+    const cost = { micros: 5000, currency: 'USD' };
+    await store.recordReport('eskiz', { providerMessageId: 'E1', state: 'delivered', cost }, T0 + SECOND);
+    const rows = await store.readUsage({ app: 'taxi', from: '2025-11-20', to: '2025-11-20' });
+    expect(rows.map(({ counts }) => counts.approved).reduce((sum, each) => sum + each, 0)).toBe(1);
+    expect(rows.find(({ key }) => key.currency === 'USD')?.counts).toMatchObject({ approvedCostMicros: 5000 });
+    await store.close();
+    rmSync(directory, { recursive: true });
   });
 });

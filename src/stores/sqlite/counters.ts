@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Guesses, type GuessLane, noGuesses } from '../../domain/guess-budget.ts';
 import type { PhoneNumber } from '../../domain/phone-number.ts';
 import { type EventLog, type LimitRule, takeFrom } from '../../domain/rate-limit.ts';
-import type { Bucket, BucketScope, BudgetTake, BudgetTaken } from '../../domain/store.ts';
+import type { Bucket, BudgetTake, BudgetTaken, SendRefusal } from '../../domain/store.ts';
 import { addUsage, type UsageChange, type UsageCounts } from '../../domain/usage.ts';
 import { integer, placeholders, type Row, text } from './rows.ts';
 
@@ -16,9 +16,7 @@ export type NumberRow = {
   live: Record<string, string>;
 };
 
-type TakeAllOutcome =
-  | { readonly kind: 'taken'; readonly save: () => void }
-  | { readonly kind: 'limited'; readonly scope: BucketScope; readonly retryAfterMs: number };
+type TakeAllOutcome = { readonly kind: 'taken'; readonly save: () => void } | (SendRefusal & { kind: 'limited' });
 
 /** Counters of one database connection. Everything here runs inside a write transaction. */
 export class Counters {
@@ -97,14 +95,16 @@ export class Counters {
     const taken: { key: string; log: EventLog; rules: readonly LimitRule[] }[] = [];
     let starts: EventLog | undefined;
     let refusal: (TakeAllOutcome & { kind: 'limited' }) | undefined;
-    for (const { scope, value, rules } of buckets) {
+    for (const { scope, value, rules, name } of buckets) {
       const ofNumber = scope === 'number' ? number : undefined;
       const key = `${app} ${scope} ${value}`;
       const outcome = takeFrom(ofNumber?.starts ?? this.#readBucket(key).log, rules, now);
       if (outcome.kind === 'refused') {
         // The longest wait of all: whoever comes back after a shorter one is refused again.
         const { retryAfterMs } = outcome;
-        if (retryAfterMs > (refusal?.retryAfterMs ?? 0)) refusal = { kind: 'limited', scope, retryAfterMs };
+        if (retryAfterMs > (refusal?.retryAfterMs ?? 0)) {
+          refusal = { kind: 'limited', scope, retryAfterMs, ...(name === undefined ? {} : { limit: name }) };
+        }
       } else if (ofNumber !== undefined) starts = outcome.log;
       else taken.push({ key, log: outcome.log, rules });
     }

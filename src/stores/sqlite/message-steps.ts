@@ -1,9 +1,16 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Dispatch, dueAfter, joinReports, type Message, reportedDispatch } from '../../domain/message.ts';
-import type { PhoneNumber } from '../../domain/phone-number.ts';
 import type { Money } from '../../domain/price.ts';
 import type { DeliveryReport, DeliveryState, FailureReason } from '../../domain/provider.ts';
-import type { DispatchStep, Idempotency, MessageStep, ReportOutcome, SendRefusal, Store } from '../../domain/store.ts';
+import type {
+  DispatchStep,
+  Idempotency,
+  MessageQuery,
+  MessageStep,
+  ReportOutcome,
+  SendRefusal,
+  Store,
+} from '../../domain/store.ts';
 import { usageOfDispatch, usageOfLateCost } from '../../domain/usage.ts';
 import type { Verification } from '../../domain/verification.ts';
 import type { Counters } from './counters.ts';
@@ -17,6 +24,9 @@ import {
   text,
   toMessage,
 } from './rows.ts';
+
+/** Sorts after every id. */
+const LAST = '~';
 
 /** Messages, their dispatches, and the idempotency keys of the requests that made them. Writes run inside a transaction. */
 export class MessageSteps {
@@ -43,7 +53,9 @@ export class MessageSteps {
     this.#select = database.prepare(`SELECT ${messageColumns} FROM message WHERE id = ?`);
     this.#list = database.prepare(
       `SELECT ${messageColumns} FROM message
-       WHERE app = ?1 AND id < ?2 AND (?3 IS NULL OR number = ?3) ORDER BY id DESC LIMIT ?4`,
+       WHERE app = ?1 AND id < ?2 AND id > ?5 AND (?3 IS NULL OR number = ?3)
+         AND (?6 IS NULL OR (verification_id IS NOT NULL) = ?6)
+       ORDER BY id DESC LIMIT ?4`,
     );
     this.#settle = database.prepare(
       `UPDATE message SET state = coalesce(?1, state), due_at = ?4, leased_until = NULL, claims = 0,
@@ -64,7 +76,8 @@ export class MessageSteps {
     );
     this.#update = database.prepare('UPDATE message SET state = ?, dispatches = ?, due_at = ? WHERE id = ?');
     this.#selectApproval = database.prepare(
-      "SELECT 1 FROM verification WHERE id = ? AND state = 'approved' AND last_message_id = ?",
+      `SELECT 1 FROM verification
+       WHERE id = ?1 AND state = 'approved' AND substr(message_ids, -length(?2)) = ?2`,
     );
     this.#selectEarlyReport = database.prepare(
       'SELECT * FROM early_report WHERE provider = ? AND provider_message_id = ?',
@@ -148,15 +161,17 @@ export class MessageSteps {
     const isSettled = last !== undefined && last !== step.dispatches.at(-1);
     const state = isSettled ? last.state : step.state;
     const dueAt = isSettled ? dueAfter(message, last, early.at(-1), step.now, step.dueAt) : step.dueAt;
-    this.#settle.run(state ?? null, dispatchesToText(dispatches), message.id, dueAt ?? null);
-    if (step.noReports !== true) {
+    const { changes } = this.#settle.run(state ?? null, dispatchesToText(dispatches), message.id, dueAt ?? null);
+    // Erased while it was handed over: nothing that names its number may come back.
+    const isKept = changes === 1;
+    if (isKept && step.noReports !== true) {
       for (const { provider, providerMessageId } of dispatches) {
         if (providerMessageId !== undefined) this.#putProviderMessage.run(provider, providerMessageId, message.id);
       }
     }
     for (const dispatch of dispatches) this.#counters.addUsage(usageOfDispatch(message, undefined, dispatch));
     if (step.spent !== undefined) this.#counters.addSpent(message.app, step.spent.day, step.spent.micros);
-    if (step.answer !== undefined) this.#setAnswer.run(step.answer.text, step.answer.app, step.answer.key);
+    if (isKept && step.answer !== undefined) this.#setAnswer.run(step.answer.text, step.answer.app, step.answer.key);
   }
 
   recordReport(provider: string, report: DeliveryReport, now: number): ReportOutcome {
@@ -201,10 +216,21 @@ export class MessageSteps {
     return row === undefined || row['app'] !== app ? undefined : toMessage(row);
   }
 
-  list(app: string, query: { limit: number; before?: string; number?: PhoneNumber }): readonly Message[] {
-    // '~' sorts after every character of an id.
-    const rows = this.#list.all(app, query.before ?? '~', query.number ?? null, query.limit);
-    return rows.map(toMessage);
+  list(app: string, { limit, before = LAST, after = '', number, carries }: MessageQuery): readonly Message[] {
+    const isCode = carries === undefined ? null : carries === 'code' ? 1 : 0;
+    return this.#list.all(app, before, number ?? null, limit, after, isCode).map(toMessage);
+  }
+
+  /** The same of the messages of one verification, which knows them. */
+  listOf({ app, messageIds }: Verification, query: MessageQuery): readonly Message[] {
+    const { limit, before = LAST, after = '', number, carries } = query;
+    if (carries === 'text') return [];
+    return messageIds
+      .filter((id) => id < before && id > after)
+      .sort((a, b) => (a < b ? 1 : -1))
+      .flatMap((id) => this.get(app, id) ?? [])
+      .filter((message) => number === undefined || message.number === number)
+      .slice(0, limit);
   }
 
   claimDue(now: number, leaseUntil: number, limit: number): readonly { message: Message; claims: number }[] {

@@ -4,7 +4,7 @@ import type { Dispatch, Message, MessageState } from '../../domain/message.ts';
 import type { CountryCode, PhoneNumber } from '../../domain/phone-number.ts';
 import type { Channel } from '../../domain/provider.ts';
 import type { TextEnding } from '../../domain/text-ending.ts';
-import type { Verification, VerificationState } from '../../domain/verification.ts';
+import type { Verification, VerificationState, Wording } from '../../domain/verification.ts';
 
 export type Row = Record<string, SQLOutputValue>;
 
@@ -17,7 +17,7 @@ const bytes = (value: SQLOutputValue | undefined): Uint8Array => value as Uint8A
 export const verificationColumns = `id, app, purpose, subject, number, country, channel, locale, lane, state, attempts,
   max_attempts, sends, max_sends, nonce, code_number, code_length, digest_by_id, digest_by_slot, created_at, expires_at,
   resend_at, metadata, ending, email, managed_provider, managed_id, own_code_sent, sent_by_email,
-  last_message_id`;
+  message_ids, sealed_code, wording`;
 
 export function verificationParameters(verification: Verification) {
   return [
@@ -50,7 +50,9 @@ export function verificationParameters(verification: Verification) {
     verification.managed?.providerMessageId ?? null,
     verification.ownCodeSent ? 1 : 0,
     verification.sentByEmail ? 1 : 0,
-    verification.lastMessageId ?? null,
+    messageIdsToText(verification.messageIds),
+    verification.sealedCode ?? null,
+    verification.wording === undefined ? null : JSON.stringify(verification.wording),
   ] as const;
 }
 
@@ -58,6 +60,7 @@ export function toVerification(row: Row): Verification {
   const metadata = optionalText(row['metadata']);
   const ending = optionalText(row['ending']);
   const managedProvider = optionalText(row['managed_provider']);
+  const wording = optionalText(row['wording']);
   return {
     id: text(row['id']),
     app: text(row['app']),
@@ -89,8 +92,14 @@ export function toVerification(row: Row): Verification {
         : { provider: managedProvider, providerMessageId: text(row['managed_id']) },
     ownCodeSent: integer(row['own_code_sent']) === 1,
     sentByEmail: integer(row['sent_by_email']) === 1,
-    lastMessageId: optionalText(row['last_message_id']),
+    messageIds: optionalText(row['message_ids'])?.split(' ') ?? [],
+    sealedCode: (row['sealed_code'] as Uint8Array | null) ?? undefined,
+    wording: wording === undefined ? undefined : (JSON.parse(wording) as Wording),
   };
+}
+
+export function messageIdsToText(ids: readonly string[]): string | null {
+  return ids.length === 0 ? null : ids.join(' ');
 }
 
 export const messageColumns = `id, app, verification_id, number, country, channel, locale, encoding, segments,

@@ -2,14 +2,19 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { firstIdAt } from '../../domain/id.ts';
 import { CountersignError } from '../../domain/problem.ts';
 import type { ApiKey, SigningKey, Store } from '../../domain/store.ts';
+import { dayOf } from '../../domain/usage.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { Counters } from './counters.ts';
 import { openDatabase } from './database.ts';
+import { Eraser } from './eraser.ts';
 import { asStoreError, GroupCommit } from './group-commit.ts';
 import { type LogFile, openLogFile } from './log-file.ts';
 import { MessageSteps } from './message-steps.ts';
+import { ResourceSteps } from './resource-steps.ts';
 import { integer, type Row, text } from './rows.ts';
+import { ShadowSteps } from './shadow-steps.ts';
 import { Sweeper } from './sweeper.ts';
+import { UserSteps } from './user-steps.ts';
 import { VerificationSteps } from './verification-steps.ts';
 
 /**
@@ -35,6 +40,10 @@ class SqliteStore implements Store {
   readonly #verifications: VerificationSteps;
   readonly #messages: MessageSteps;
   readonly #counters: Counters;
+  readonly #users: UserSteps;
+  readonly #eraser: Eraser;
+  readonly #resources: ResourceSteps;
+  readonly #shadow: ShadowSteps;
   readonly #sweeper: Sweeper;
   readonly #statements: Record<
     | 'addApiKey'
@@ -57,6 +66,10 @@ class SqliteStore implements Store {
     this.#counters = counters;
     this.#messages = new MessageSteps(database, counters);
     this.#verifications = new VerificationSteps(database, counters, this.#messages);
+    this.#users = new UserSteps(database, this.#verifications);
+    this.#eraser = new Eraser(database);
+    this.#resources = new ResourceSteps(database);
+    this.#shadow = new ShadowSteps(database);
     this.#sweeper = new Sweeper(database);
     this.#commits = new GroupCommit(database, this.#log.sync, {
       beforeCommit: () => counters.writeBack(),
@@ -89,7 +102,9 @@ class SqliteStore implements Store {
   check: Store['check'] = (step) => this.#commits.run(() => this.#verifications.check(step));
   settleCheck: Store['settleCheck'] = (step) => this.#commits.run(() => this.#verifications.settleCheck(step));
   cancel: Store['cancel'] = (app, id, now) => this.#commits.run(() => this.#verifications.cancel(app, id, now));
+  approve: Store['approve'] = (app, id, now) => this.#commits.run(() => this.#verifications.approve(app, id, now));
   getVerification: Store['getVerification'] = (app, id) => this.#read(() => this.#verifications.get(app, id));
+  findVerification: Store['findVerification'] = (slot) => this.#read(() => this.#verifications.find(slot));
 
   addMessage: Store['addMessage'] = (step) => this.#commits.run(() => this.#messages.add(step));
   // If the machine loses its power in that moment the message is an orphan again: its outcome is then not known, and
@@ -104,7 +119,12 @@ class SqliteStore implements Store {
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
   getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));
-  listMessages: Store['listMessages'] = (app, query) => this.#read(() => this.#messages.list(app, query));
+  listMessages: Store['listMessages'] = (app, query) =>
+    this.#read(() => {
+      if (query.verificationId === undefined) return this.#messages.list(app, query);
+      const verification = this.#verifications.get(app, query.verificationId);
+      return verification === undefined ? [] : this.#messages.listOf(verification, query);
+    });
   getAnswer: Store['getAnswer'] = (app, key) => this.#read(() => this.#messages.answerOf(app, key));
   claimDue: Store['claimDue'] = (now, leaseUntil, limit) =>
     this.#commits.run(() =>
@@ -127,6 +147,31 @@ class SqliteStore implements Store {
     });
   readUsage: Store['readUsage'] = ({ app, from, to }) => this.#read(() => this.#counters.readUsage(app, from, to));
 
+  signIn: Store['signIn'] = (step) => this.#commits.run(() => this.#users.signIn(step));
+  findUserByToken: Store['findUserByToken'] = (hash, now) => this.#read(() => this.#users.findByToken(hash, now));
+  getUser: Store['getUser'] = (app, id) => this.#read(() => this.#users.get(app, id));
+  updateUser: Store['updateUser'] = (app, id, change) => this.#commits.run(() => this.#users.update(app, id, change));
+  revokeToken: Store['revokeToken'] = (hash, now) => this.#commits.run(() => this.#users.revokeToken(hash, now));
+  revokeTokens: Store['revokeTokens'] = (app, id) => this.#commits.run(() => this.#users.revokeTokens(app, id));
+  eraseHistory: Store['eraseHistory'] = async (step) => {
+    if (step.resumeAt === undefined) await this.#commits.run(() => this.#eraser.cancelLive(step.app, step.number));
+    const slice = await this.#read(() => this.#eraser.find(step));
+    if (slice.ids.length > 0) await this.#commits.run(() => this.#eraser.erase(slice, step));
+    return { resumeAt: slice.resumeAt };
+  };
+  eraseUser: Store['eraseUser'] = (app, number) => this.#commits.run(() => this.#users.erase(app, number));
+
+  addResource: Store['addResource'] = (resource, most) => this.#commits.run(() => this.#resources.add(resource, most));
+  getResource: Store['getResource'] = (app, kind, id) => this.#read(() => this.#resources.get(app, kind, id));
+  listResources: Store['listResources'] = (query) => this.#read(() => this.#resources.list(query));
+  updateResource: Store['updateResource'] = (change) => this.#commits.run(() => this.#resources.update(change));
+  removeResource: Store['removeResource'] = (app, kind, id) =>
+    this.#commits.run(() => this.#resources.remove(app, kind, id));
+
+  // A comparison that a machine loses with its power is one of many: nobody has to wait for the disk for that.
+  recordShadow: Store['recordShadow'] = (entry) => this.#commits.run(() => this.#shadow.record(entry), 'committed');
+  readShadow: Store['readShadow'] = (query) => this.#read(() => this.#shadow.read(query));
+
   addApiKey: Store['addApiKey'] = (key) =>
     this.#commits.run(() => {
       this.#statements.addApiKey.run(key.id, key.app, key.name, key.hash, key.createdAt);
@@ -148,7 +193,13 @@ class SqliteStore implements Store {
     });
 
   sweep: Store['sweep'] = (now, historyBefore) =>
-    this.#commits.run(() => this.#sweeper.sweep(now, firstIdAt('ver', historyBefore), firstIdAt('msg', historyBefore)));
+    this.#commits.run(() =>
+      this.#sweeper.sweep(now, {
+        ver: firstIdAt('ver', historyBefore),
+        msg: firstIdAt('msg', historyBefore),
+        day: dayOf(historyBefore),
+      }),
+    );
   probe: Store['probe'] = (now) =>
     this.#commits.run(() => {
       this.#statements.probe.run(now);

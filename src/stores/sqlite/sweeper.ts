@@ -12,9 +12,14 @@ const LONGEST_MEMORY_MS = 8 * 24 * 3_600_000;
 /** A year and a month, so that a month can be compared with the same one a year ago. Sums name nobody. */
 const USAGE_KEPT_MS = 400 * 24 * 3_600_000;
 
+const SHADOW_KEY = 'day, app, dialect, route, outcome, upstream_status, our_status, difference';
+
+/** Ids and a day that everything that is kept is at or after. */
+type HistoryBefore = { readonly ver: string; readonly msg: string; readonly day: string };
+
 /** Deletes what has ended, a bounded number of rows a call. Runs inside a write transaction. */
 export class Sweeper {
-  readonly #history: readonly { statement: StatementSync; kind: 'ver' | 'msg' }[];
+  readonly #history: readonly { statement: StatementSync; kind: keyof HistoryBefore }[];
   readonly #byDay: readonly { statement: StatementSync; ageMs: number }[];
   readonly #byTime: readonly StatementSync[];
   readonly #scan: readonly {
@@ -33,12 +38,13 @@ export class Sweeper {
     this.#history = [
       { statement: oldest('verification', 'id'), kind: 'ver' },
       { statement: oldest('message', 'id'), kind: 'msg' },
+      { statement: oldest('shadow', 'day', SHADOW_KEY), kind: 'day' },
     ];
     this.#byDay = [
       { statement: oldest('usage', 'day', 'day, app, provider, country, currency'), ageMs: USAGE_KEPT_MS },
       { statement: oldest('budget', 'day', 'day, app'), ageMs: LONGEST_MEMORY_MS },
     ];
-    this.#byTime = [oldest('idempotency', 'expires_at', 'app, key')];
+    this.#byTime = [oldest('idempotency', 'expires_at', 'app, key'), oldest('access_token', 'expires_at', 'hash')];
     // These tables have no index by time: one more page touched at random for every start would cost more than
     // walking them, a piece at a time, in the order of their keys.
     this.#scan = [
@@ -87,10 +93,10 @@ export class Sweeper {
     ];
   }
 
-  sweep(now: number, verificationsBefore: string, messagesBefore: string): { deleted: number } {
+  sweep(now: number, before: HistoryBefore): { deleted: number } {
     let deleted = 0;
     for (const { statement, kind } of this.#history) {
-      deleted += Number(statement.run(kind === 'ver' ? verificationsBefore : messagesBefore).changes);
+      deleted += Number(statement.run(before[kind]).changes);
     }
     for (const { statement, ageMs } of this.#byDay) deleted += Number(statement.run(dayOf(now - ageMs)).changes);
     for (const statement of this.#byTime) deleted += Number(statement.run(now).changes);
@@ -98,7 +104,7 @@ export class Sweeper {
       const rows = table.select.all(...table.at);
       for (const row of rows) {
         table.at = Object.values(row).slice(0, table.at.length).map(String);
-        if (table.isIdle(row, now, messagesBefore)) deleted += Number(table.remove.run(...table.at).changes);
+        if (table.isIdle(row, now, before.msg)) deleted += Number(table.remove.run(...table.at).changes);
       }
       if (rows.length < BATCH_ROWS) table.at = table.at.map(() => '');
     }

@@ -11,6 +11,7 @@ import type {
   ResendStep,
   SendRefusal,
   SettleCheckStep,
+  StartOutcome,
   StartStep,
   Store,
 } from '../../domain/store.ts';
@@ -18,14 +19,24 @@ import { usageOfApproval } from '../../domain/usage.ts';
 import {
   carriedBy,
   isWorthRepeating,
+  lastMessageOf,
   resendDelayMs,
   type Slot,
+  type SlotQuery,
   stateAt,
+  usedUp,
   type Verification,
 } from '../../domain/verification.ts';
 import { type Counters, guessesOf, type NumberRow } from './counters.ts';
 import type { MessageSteps } from './message-steps.ts';
-import { placeholders, text, toVerification, verificationColumns, verificationParameters } from './rows.ts';
+import {
+  messageIdsToText,
+  placeholders,
+  text,
+  toVerification,
+  verificationColumns,
+  verificationParameters,
+} from './rows.ts';
 
 /** An app that makes purposes up as it goes (`order-4711`) must not make a number's row longer with each. */
 const LIVE_BEFORE_CLEANING = 8;
@@ -51,16 +62,23 @@ export class VerificationSteps {
     this.#insert = database.prepare(
       `INSERT INTO verification (${verificationColumns}) VALUES (${placeholders(verificationColumns)})`,
     );
-    this.#recordAttempt = database.prepare('UPDATE verification SET attempts = ?, state = ? WHERE id = ?');
+    // A code that is worth nothing any more is not kept.
+    this.#recordAttempt = database.prepare(
+      `UPDATE verification SET attempts = ?1, state = ?2, sealed_code = CASE WHEN ?2 = 'pending' THEN sealed_code END
+       WHERE id = ?3`,
+    );
     this.#recordSend = database.prepare(
       `UPDATE verification SET sends = ?, channel = ?, resend_at = ?, code_number = ?, digest_by_id = ?, digest_by_slot = ?,
-         ending = ?, email = ?, last_message_id = ?, managed_provider = ?, managed_id = ?, sent_by_email = ? WHERE id = ?`,
+         ending = ?, email = ?, message_ids = ?, managed_provider = ?, managed_id = ?, sent_by_email = ?,
+         own_code_sent = ?, code_length = ?, sealed_code = ?, wording = ? WHERE id = ?`,
     );
     this.#recordCarrier = database.prepare(
       `UPDATE verification SET channel = ?, managed_provider = ?, managed_id = ?, own_code_sent = ? WHERE id = ?`,
     );
     this.#recordEmail = database.prepare('UPDATE verification SET sent_by_email = 1 WHERE id = ?');
-    this.#cancel = database.prepare("UPDATE verification SET state = 'canceled' WHERE id = ? AND state = 'pending'");
+    this.#cancel = database.prepare(
+      "UPDATE verification SET state = 'canceled', sealed_code = NULL WHERE id = ? AND state = 'pending'",
+    );
     this.#selectSubject = database.prepare(
       'SELECT verification_id FROM subject WHERE app = ? AND subject = ? AND purpose = ? AND lane = ?',
     );
@@ -74,42 +92,44 @@ export class VerificationSteps {
     return row === undefined || row['app'] !== app ? undefined : toVerification(row);
   }
 
-  start(step: StartStep): Awaited<ReturnType<Store['start']>> {
+  start(step: StartStep): StartOutcome {
     const { now, verification: wanted } = step;
     const repeated = this.#messages.repeatedRequest(wanted.app, step.idempotency, now);
     if (repeated !== undefined) return repeated;
     const number = this.#counters.readNumber(wanted.app, wanted.number);
-    const taken = this.#takeAll(step, wanted, number);
-    if (taken.kind !== 'taken') return taken;
+    const taken = this.#lookAtAll(step, wanted, number);
+    if (taken.kind !== 'free') return taken;
 
     const live = this.#liveIn(wanted, number);
+    const isSameNumber = live?.number === wanted.number;
+    if (step.keep && live !== undefined && isSameNumber && isKept(live, now)) {
+      const what = usedUp(live);
+      if (what !== undefined) return { kind: 'used-up', what, retryAfterMs: live.expiresAt - now };
+    }
     const isLive = live !== undefined && stateAt(live, now) === 'pending';
-    let started = wanted;
-    if (
+    const isRepeated =
       isLive &&
-      step.repeat &&
-      live.number === wanted.number &&
-      live.sends < live.maxSends &&
-      isWorthRepeating(live, now)
-    ) {
-      const sends = live.sends + 1;
-      const resendAt = now + resendDelayMs(sends, step.delaysSeconds);
-      const { channel, ending, email } = wanted;
-      started = {
-        ...live,
-        sends,
-        channel,
-        resendAt,
-        ending,
-        email: email ?? live.email,
-        sentByEmail: live.sentByEmail || channel === 'email',
-        lastMessageId: step.message.id,
-      };
+      isSameNumber &&
+      (step.keep || (step.repeat && live.sends < live.maxSends && isWorthRepeating(live, now)));
+    const isRecoded =
+      isRepeated && wanted.sealedCode !== undefined && !timingSafeEqual(wanted.digests.bySlot, live.digests.bySlot);
+    if (isRecoded && step.recode?.id !== live.id) return { kind: 'changed', id: live.id };
+    taken.take();
+    let started: Verification;
+    if (isRepeated) {
+      started = this.#repeated(step, live);
+      if (isRecoded && step.recode !== undefined) {
+        const { digests, sealedCode } = step.recode;
+        // As after a resend with a new code: the older one is worth nothing, a managed provider's neither.
+        const codeNumber = live.codeNumber + 1;
+        const { codeLength } = wanted;
+        started = { ...started, digests, sealedCode, codeLength, codeNumber, managed: undefined, ownCodeSent: true };
+      }
       this.#saveSend(started);
     } else {
       // Two codes for one slot would be two chances a guess.
       if (isLive) this.#cancel.run(live.id);
-      started = { ...wanted, lastMessageId: step.message.id };
+      started = { ...wanted, messageIds: [step.message.id] };
       this.#insert.run(...verificationParameters(started));
       this.#setLive(wanted, number, now);
     }
@@ -117,6 +137,23 @@ export class VerificationSteps {
     this.#messages.addFor(started, step.message, step.orphanedAt);
     this.#messages.keepKey(wanted.app, step.idempotency);
     return { kind: 'started', verification: started, ...taken.budget };
+  }
+
+  /** The live verification with one more send, as the second start wants it. */
+  #repeated({ now, verification: wanted, message, delaysSeconds }: StartStep, live: Verification): Verification {
+    const sends = live.sends + 1;
+    const { channel, ending, email, wording } = wanted;
+    return {
+      ...live,
+      sends,
+      channel,
+      resendAt: now + resendDelayMs(sends, delaysSeconds),
+      ending,
+      email: email ?? live.email,
+      wording,
+      sentByEmail: live.sentByEmail || channel === 'email',
+      messageIds: [...live.messageIds, message.id],
+    };
   }
 
   resend(step: ResendStep): ResendOutcome {
@@ -131,9 +168,10 @@ export class VerificationSteps {
     if (now < verification.resendAt) return { kind: 'too-early', retryAfterMs: verification.resendAt - now };
     if (step.code !== undefined && step.code.replaces !== verification.codeNumber) return { kind: 'changed' };
     const number = this.#counters.readNumber(step.app, verification.number);
-    const taken = this.#takeAll(step, verification, number);
-    if (taken.kind !== 'taken') return taken;
+    const taken = this.#lookAtAll(step, verification, number);
+    if (taken.kind !== 'free') return taken;
 
+    taken.take();
     const sends = verification.sends + 1;
     const resent: Verification = {
       ...verification,
@@ -146,7 +184,7 @@ export class VerificationSteps {
       // A new code ends whatever was there before, a managed provider's too.
       managed: step.code === undefined ? verification.managed : undefined,
       sentByEmail: verification.sentByEmail || step.channel === 'email',
-      lastMessageId: step.message.id,
+      messageIds: [...verification.messageIds, step.message.id],
     };
     this.#saveSend(resent);
     this.#counters.saveNumber(number);
@@ -156,7 +194,28 @@ export class VerificationSteps {
   }
 
   check(step: CheckStep): CheckOutcome {
-    return step.by === 'id' ? this.#checkById(step) : this.#checkBySlot(step);
+    const taken = this.#counters.take(step.app, step.buckets, undefined, step.now);
+    if (taken.kind === 'limited') return taken;
+    const outcome = step.by === 'id' ? this.#checkById(step) : this.#checkBySlot(step);
+    if (outcome.kind === 'wrong' || outcome.kind === 'ask') taken.save();
+    return outcome;
+  }
+
+  approve(app: string, id: string, now: number): Awaited<ReturnType<Store['approve']>> {
+    const verification = this.get(app, id);
+    if (verification === undefined) return { kind: 'unknown' };
+    const state = stateAt(verification, now);
+    return state === 'pending' ? this.#settleApproved(verification) : { kind: 'ended', state };
+  }
+
+  find(slot: Omit<Slot, 'lane'>): Verification | undefined {
+    const number = this.#counters.readNumber(slot.app, slot.number);
+    const [open, trusted] = (['open', 'trusted'] as const).map((lane) => {
+      const live = this.#liveIn({ ...slot, lane }, number);
+      return live?.number === slot.number ? live : undefined;
+    });
+    // Ids sort by the moment they were made.
+    return (trusted?.id ?? '') > (open?.id ?? '') ? trusted : open;
   }
 
   cancel(app: string, id: string, now: number): Awaited<ReturnType<Store['cancel']>> {
@@ -165,7 +224,7 @@ export class VerificationSteps {
     const state = stateAt(verification, now);
     if (state !== 'pending') return { kind: 'ended', state };
     this.#cancel.run(id);
-    return { kind: 'canceled', verification: { ...verification, state: 'canceled' } };
+    return { kind: 'canceled', verification: { ...verification, state: 'canceled', sealedCode: undefined } };
   }
 
   #checkById(step: CheckStep & { by: 'id' }): CheckOutcome {
@@ -178,25 +237,34 @@ export class VerificationSteps {
     const state = stateAt(verification, step.now);
     if (state !== 'pending') return { kind: 'ended', state };
     if (!hasAttemptLeft(verification)) return { kind: 'ended', state: 'exhausted' };
+    const { codeLength } = verification;
+    if (step.codeLength !== codeLength) return { kind: 'malformed', codeLength };
     const number = this.#counters.readNumber(step.app, verification.number);
     return this.#compare(step, verification, verification.digests.byId, number);
   }
 
   /** Whether there is something to compare with or not: the same reads, the same writes, the same answer. */
   #checkBySlot(step: CheckStep & { by: 'slot' }): CheckOutcome {
+    if (step.number === undefined) return this.#checkBySubject(step);
     const number = this.#counters.readNumber(step.app, step.number);
     const live = this.#liveIn(step, number);
-    const isOpen =
-      live !== undefined &&
-      live.number === step.number &&
-      stateAt(live, step.now) === 'pending' &&
-      hasAttemptLeft(live);
+    // A subject's code is not bound to the number: this comparison is what keeps it from another one.
+    const isOpen = live?.number === step.number && isOpenAt(live, step.now);
     if (isOpen) return this.#compare(step, live, live.digests.bySlot, number);
     const lockedMs = lockedFor(guessesOf(number, step.lane), step.guesses, step.now);
     if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
     this.#recordAttempt.run(0, 'expired', '');
     this.#countGuess(step, step.lane, number);
     return { kind: 'wrong', verification: undefined, attemptsLeft: 0 };
+  }
+
+  /** Who is signed in learns of nobody else's number, so there is nothing to level out. */
+  #checkBySubject(step: CheckStep & { by: 'slot' }): CheckOutcome {
+    const live = this.#liveIn(step, undefined);
+    if (live === undefined || !isOpenAt(live, step.now)) {
+      return { kind: 'wrong', verification: undefined, attemptsLeft: 0 };
+    }
+    return this.#compare(step, live, live.digests.bySlot, this.#counters.readNumber(step.app, live.number));
   }
 
   #compare(step: CheckStep, verification: Verification, digest: Uint8Array, number: NumberRow): CheckOutcome {
@@ -217,9 +285,10 @@ export class VerificationSteps {
     const state = attempts >= verification.maxAttempts ? 'exhausted' : 'pending';
     this.#recordAttempt.run(attempts, state, verification.id);
     this.#countGuess(step, lane, number);
+    const sealedCode = state === 'pending' ? verification.sealedCode : undefined;
     return {
       kind: 'wrong',
-      verification: { ...verification, attempts, state },
+      verification: { ...verification, attempts, state, sealedCode },
       attemptsLeft: verification.maxAttempts - attempts,
     };
   }
@@ -247,16 +316,23 @@ export class VerificationSteps {
   }
 
   #approve(verification: Verification, number: NumberRow): CheckOutcome & { kind: 'approved' } {
-    const { lane, attempts, lastMessageId } = verification;
-    this.#recordAttempt.run(attempts, 'approved', verification.id);
-    if (number.guesses[lane] !== undefined) {
+    const { lane, number: recipient, email, sentByEmail } = verification;
+    // Whoever reads a mailbox has shown nothing of a number: that gives nobody the guesses at it back.
+    const isHeld = !sentByEmail || email === recipient;
+    if (isHeld && number.guesses[lane] !== undefined) {
       delete number.guesses[lane];
       this.#counters.saveNumber(number);
     }
+    return this.#settleApproved(verification);
+  }
+
+  #settleApproved(verification: Verification): CheckOutcome & { kind: 'approved' } {
+    this.#recordAttempt.run(verification.attempts, 'approved', verification.id);
+    const lastMessageId = lastMessageOf(verification);
     if (lastMessageId !== undefined) {
       this.#counters.addUsage(usageOfApproval(verification, this.#messages.dispatchesOf(lastMessageId)));
     }
-    return { kind: 'approved', verification: { ...verification, state: 'approved' } };
+    return { kind: 'approved', verification: { ...verification, state: 'approved', sealedCode: undefined } };
   }
 
   /** Before a hand-over: an e-mail is to carry the code. */
@@ -268,7 +344,8 @@ export class VerificationSteps {
   recordCarrier(message: Message, carried: NonNullable<DispatchStep['carried']>): void {
     if (message.verificationId === undefined) return;
     const verification = this.get(message.app, message.verificationId);
-    if (verification === undefined) return;
+    // A newer code ended whatever was there before, also what was on its way.
+    if (verification === undefined || verification.codeNumber !== message.codeNumber) return;
     const dispatches = carried.managed === undefined ? [] : this.#messages.dispatchesOf(message.id);
     const { channel, managed, ownCodeSent } = carriedBy(verification, carried, dispatches);
     const { provider = null, providerMessageId = null } = managed ?? {};
@@ -280,21 +357,28 @@ export class VerificationSteps {
     this.#counters.saveNumber(number);
   }
 
-  /** The buckets and the budget, or nothing of them. */
-  #takeAll(
+  /** The buckets and the budget: `take` counts all of them, and before it is called nothing is counted. */
+  #lookAtAll(
     step: StartStep | ResendStep,
     slot: Slot,
     number: NumberRow,
-  ): SendRefusal | { readonly kind: 'taken'; readonly budget: { readonly budget?: BudgetTaken } } {
+  ):
+    | Exclude<SendRefusal, { kind: 'used-up' }>
+    | { readonly kind: 'free'; readonly budget: { readonly budget?: BudgetTaken }; readonly take: () => void } {
     const lockedMs = lockedFor(guessesOf(number, slot.lane), step.guesses, step.now);
     if (lockedMs > 0) return { kind: 'locked', retryAfterMs: lockedMs };
     const taken = this.#counters.take(slot.app, step.buckets, number, step.now);
     if (taken.kind === 'limited') return taken;
     const budget = step.budget === undefined ? undefined : this.#counters.budgetAfter(slot.app, step.budget);
     if (budget === 'over-budget') return { kind: 'over-budget' };
-    taken.save();
-    if (step.budget !== undefined) this.#counters.addSpent(slot.app, step.budget.day, step.budget.micros);
-    return { kind: 'taken', budget: budget === undefined ? {} : { budget } };
+    return {
+      kind: 'free',
+      budget: budget === undefined ? {} : { budget },
+      take: () => {
+        taken.save();
+        if (step.budget !== undefined) this.#counters.addSpent(slot.app, step.budget.day, step.budget.micros);
+      },
+    };
   }
 
   #saveSend(verification: Verification): void {
@@ -307,16 +391,21 @@ export class VerificationSteps {
       verification.digests.bySlot,
       verification.ending === undefined ? null : JSON.stringify(verification.ending),
       verification.email ?? null,
-      verification.lastMessageId ?? null,
+      messageIdsToText(verification.messageIds),
       verification.managed?.provider ?? null,
       verification.managed?.providerMessageId ?? null,
       verification.sentByEmail ? 1 : 0,
+      verification.ownCodeSent ? 1 : 0,
+      verification.codeLength,
+      verification.sealedCode ?? null,
+      verification.wording === undefined ? null : JSON.stringify(verification.wording),
       verification.id,
     );
   }
 
-  #liveIn(slot: Slot, number: NumberRow): Verification | undefined {
-    let id = number.live[liveKey(slot)];
+  /** The verification that was started last in the slot, whatever its state. */
+  #liveIn(slot: SlotQuery, number: NumberRow | undefined): Verification | undefined {
+    let id = number?.live[liveKey(slot)];
     if (slot.subject !== undefined) {
       const row = this.#selectSubject.get(slot.app, slot.subject, slot.purpose, slot.lane);
       id = row === undefined ? undefined : text(row['verification_id']);
@@ -327,7 +416,8 @@ export class VerificationSteps {
   #forgetEnded(number: NumberRow, now: number): void {
     for (const [key, id] of Object.entries(number.live)) {
       const verification = this.get(number.app, id);
-      if (verification === undefined || stateAt(verification, now) !== 'pending') delete number.live[key];
+      // An exhausted one may be one that is kept: until it expires nothing takes its place.
+      if (verification === undefined || !isKept(verification, now)) delete number.live[key];
     }
   }
 
@@ -347,7 +437,16 @@ function hasAttemptLeft({ attempts, maxAttempts }: Verification): boolean {
   return attempts < maxAttempts;
 }
 
+function isOpenAt(verification: Verification, now: number): boolean {
+  return stateAt(verification, now) === 'pending' && hasAttemptLeft(verification);
+}
+
+/** Does it hold its slot, where one verification is kept for its whole life? */
+function isKept({ state, expiresAt }: Verification, now: number): boolean {
+  return now < expiresAt && (state === 'pending' || state === 'exhausted');
+}
+
 /** The lane first: it is one of two words, so whatever a purpose is called, no slot has the key of another. */
-function liveKey(slot: Slot): string {
+function liveKey(slot: Pick<Slot, 'lane' | 'purpose'>): string {
   return `${slot.lane} ${slot.purpose}`;
 }
