@@ -10,14 +10,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const onWindows = process.platform === 'win32';
 const pinnedNode = join(root, 'node_modules', 'node', 'bin', onWindows ? 'node.exe' : 'node');
 
+const program = join(root, 'src/cli/main.ts');
+
 const commands = {
-  serve: (args) => run('src/cli/main.ts', ['serve', ...args], { pages: true }),
-  cli: (args) => run('src/cli/main.ts', args),
+  serve: (args) => run(program, ['serve', ...args], { pages: true, cwd: workingDirectory() }),
+  cli: (args) => run(program, args, { cwd: workingDirectory() }),
   dev: (args) => {
     buildPages();
     const pages = spawn(pinnedNode, [bin('vite'), 'build', 'web', '--watch', '--logLevel', 'warn'], options());
     process.once('exit', () => pages.kill());
-    return run('--watch', ['src/cli/main.ts', 'serve', ...args]);
+    return run('--watch', [program, 'serve', ...args], { cwd: workingDirectory() });
   },
   test: (args) => run(bin('vitest'), ['run', ...args], { pages: true }),
   bench: (args) => run('bench/main.ts', args),
@@ -81,11 +83,18 @@ function buildPages() {
 }
 
 /** Runs a file under the pinned Node.js in this process's place: same streams, signals and exit code. */
-function run(file, args, { pages = false } = {}) {
+function run(file, args, { pages = false, cwd = root } = {}) {
   if (pages) buildPages();
-  const child = spawn(pinnedNode, [file, ...args], options());
+  const child = spawn(pinnedNode, [file, ...args], { ...options(), cwd });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 143)));
+}
+
+/** A folder of the clone with a configuration of its own, where npm was called in one: the examples are such. */
+function workingDirectory() {
+  const called = process.env.INIT_CWD ?? root;
+  const hasConfig = ['ts', 'js', 'json', 'yaml'].some((type) => existsSync(join(called, `countersign.config.${type}`)));
+  return called.startsWith(root) && hasConfig ? called : root;
 }
 
 function step(what, file, args) {

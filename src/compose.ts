@@ -1,7 +1,6 @@
 import { createHmac, randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { INBOX } from './config/apps.ts';
 import type { Config } from './config/config.ts';
 import { developmentSecret } from './config/development-secret.ts';
 import { ConfigError, type FileConfig, loadConfig, resolveConfig } from './config/load.ts';
@@ -11,13 +10,14 @@ import type { Store } from './domain/store.ts';
 import type { Served } from './http/served.ts';
 import type { ProviderContext } from './provider-kit/define-provider.ts';
 import { createHttpClient } from './provider-kit/http-client.ts';
-import { createInbox, type Inbox } from './providers/inbox.ts';
+import { createInbox, INBOX, type Inbox } from './providers/inbox.ts';
 import { providerDefinitions } from './providers/index.ts';
 import type { Log, OpenProvider, ServiceContext } from './service/context.ts';
 import { type Countersign, countersignOf } from './service/countersign.ts';
 import { ProviderHealth } from './service/provider-health.ts';
 import { recordReports } from './service/record-delivery.ts';
 import { createSealer } from './service/sealer.ts';
+import { openShadow } from './service/shadow.ts';
 import { takeUpDue } from './service/take-up.ts';
 import { openTokens } from './service/tokens.ts';
 import { createUnderWay } from './service/under-way.ts';
@@ -102,7 +102,9 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
       http.close();
       await store.close();
     };
-    return { countersign: countersignOf(context, close), config, inbox, reportSecretOf };
+    const shadowed = config.dialects.flatMap(({ app, upstream }) => (upstream === undefined ? [] : [app]));
+    const shadow = openShadow(context, shadowed);
+    return { countersign: countersignOf(context, close), config, inbox, reportSecretOf, shadow, now };
   } catch (error) {
     await store.close();
     throw error;

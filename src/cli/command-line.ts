@@ -39,6 +39,11 @@ const commands: Readonly<Record<string, Listed>> = {
     summary: 'show what was sent, delivered, approved and spent',
     load: async () => (await import('./usage.ts')).usage,
   },
+  'shadow report': {
+    positionals: '',
+    summary: 'show how the answers of an old back end differ from ours',
+    load: async () => (await import('./shadow.ts')).shadowReport,
+  },
   simulate: {
     positionals: '<provider>',
     summary: 'stand in for a provider on this machine',

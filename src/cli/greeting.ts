@@ -1,8 +1,8 @@
 import { getExampleNumber } from 'libphonenumber-js/max';
 import examples from 'libphonenumber-js/mobile/examples';
-import { INBOX } from '../config/apps.ts';
 import type { Config } from '../config/config.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
+import { INBOX } from '../providers/inbox.ts';
 import type { App } from '../service/app.ts';
 import { DEFAULT_APP } from '../service/start-verification.ts';
 import { programName } from './output.ts';
@@ -23,6 +23,18 @@ export function greeting(address: string, config: Config): string {
     // Whoever left credentials in the environment should know before the first code goes to a stranger.
     ...(providers.size === 0 ? [] : [`  To real phones through:      ${[...providers].join(', ')}`]),
     `  API:                         ${address}/docs`,
+    ...config.dialects.map(
+      ({ dialect, prefix }) =>
+        `  ${`As ${dialect.id}:`.padEnd(29)}${dialect.routes.map(({ path }) => `${prefix}${path}`).join(', ')}`,
+    ),
+    ...config.dialects.flatMap(({ dialect, upstream }) =>
+      upstream === undefined ? [] : [`  In shadow mode:              ${dialect.id}, answered by ${upstream}`],
+    ),
+    ...[...config.apps.values()].flatMap(({ twilioVerify }) =>
+      twilioVerify === undefined
+        ? []
+        : [`  As Twilio Verify:            ${address}/v2, account ${twilioVerify.accountSid}`],
+    ),
   ];
   return `
   Countersign is ready: ${address}

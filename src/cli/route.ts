@@ -1,10 +1,10 @@
 import type { Composed } from '../compose.ts';
-import { INBOX } from '../config/apps.ts';
 import type { Config } from '../config/config.ts';
 import { nearestTo } from '../domain/nearest.ts';
 import { formatMoney } from '../domain/price.ts';
 import { type Channel, channels } from '../domain/provider.ts';
 import { toAmount } from '../http/amount.ts';
+import { INBOX } from '../providers/inbox.ts';
 import type { RouteHopView, RouteView } from '../service/explain-route.ts';
 import { DEFAULT_APP } from '../service/start-verification.ts';
 import { appOption, defineCommand, expectPositionals, jsonOption } from './command.ts';

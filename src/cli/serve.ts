@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { addressOf, buildServer } from '../http/server.ts';
 import { defineCommand, expectPositionals } from './command.ts';
+import { showOnConsole } from './console-messages.ts';
 import { greeting } from './greeting.ts';
 import { openLog } from './log.ts';
 import { CliError, programName } from './output.ts';
@@ -50,6 +51,13 @@ async function startServer(): Promise<void> {
   for (const { id, definition } of config.providers)
     log.info({ provider: id, kind: definition.kind, channels: definition.channels }, 'provider ready');
   for (const { id, variable } of config.switchedOff) log.info({ provider: id, variable }, 'provider switched off');
+  for (const { app, dialect, upstream } of config.dialects) {
+    if (upstream !== undefined)
+      log.warn(
+        { app, dialect: dialect.id, upstream },
+        'shadow mode: the old back end answers, and ours is only compared',
+      );
+  }
   log.info(
     {
       mode: config.mode,
@@ -59,6 +67,10 @@ async function startServer(): Promise<void> {
     },
     'listening',
   );
+  const speaksForAnother =
+    config.dialects.length > 0 || [...config.apps.values()].some(({ twilioVerify }) => twilioVerify !== undefined);
+  if (composed.inbox !== undefined && speaksForAnother)
+    showOnConsole(composed.inbox, (text) => process.stdout.write(text));
   if (config.mode === 'development') process.stdout.write(greeting(addressOf(server, config.host), config));
 
   async function stop(signal: string): Promise<void> {

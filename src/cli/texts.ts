@@ -1,6 +1,5 @@
 import { styleText } from 'node:util';
 import { loadProcessConfig } from '../compose.ts';
-import { INBOX } from '../config/apps.ts';
 import type { Config } from '../config/config.ts';
 import { nearestTo } from '../domain/nearest.ts';
 import { estimateDispatch, formatMoney, type Money } from '../domain/price.ts';
@@ -9,6 +8,7 @@ import type { TextEnding } from '../domain/text-ending.ts';
 import { lintText, type TextFinding, type TextReport } from '../domain/text-lint.ts';
 import { chooseLocale, defaultTexts } from '../domain/texts.ts';
 import { toAmount } from '../http/amount.ts';
+import { INBOX } from '../providers/inbox.ts';
 import type { App } from '../service/app.ts';
 import { defineCommand, expectPositionals, jsonOption } from './command.ts';
 import { channelOf } from './doctor/routes.ts';

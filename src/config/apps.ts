@@ -6,12 +6,12 @@ import { MICROS, type PriceBook } from '../domain/price.ts';
 import { type Channel, channels } from '../domain/provider.ts';
 import type { RouteEntry, Routes } from '../domain/route.ts';
 import { isAppHash, isWebOtpDomain } from '../domain/text-ending.ts';
+import { INBOX } from '../providers/inbox.ts';
 import type { App } from '../service/app.ts';
+import { bearerFaults, resolveBearer } from './bearer.ts';
 import type { ConfiguredProvider, Mode } from './config.ts';
 import type { AppSettings } from './schema.ts';
 
-/** The development provider: messages go to a page instead of a phone. */
-export const INBOX = 'inbox';
 const GUESS_WINDOW_MS = 24 * 3_600_000;
 
 /** What routes may name. */
@@ -19,13 +19,15 @@ type Available = {
   readonly providers: readonly ConfiguredProvider[];
   /** switched off by their variables: routes that name one go on without it */
   readonly off: ReadonlySet<string>;
+  /** every provider there is, configured or not */
+  readonly knownIds: ReadonlySet<string>;
 };
 
 /** The app with its units turned into ours, and what its schema could not check. */
 export function resolveApp(
   id: string,
   settings: AppSettings,
-  { providers, off }: Available,
+  available: Available,
   prices: PriceBook,
   mode: Mode,
   nameOf: (path: string) => string,
@@ -38,23 +40,25 @@ export function resolveApp(
   };
   if (settings.country !== undefined) checkCountry(settings.country, nameOf(`${place}.country`));
   for (const country of settings.allowedCountries ?? []) checkCountry(country, `${place}.allowedCountries`);
+  for (const [market, { countries: itsCountries }] of Object.entries(settings.markets)) {
+    for (const country of itsCountries)
+      if (!country.startsWith('+')) checkCountry(country, `${place}.markets.${market}.countries`);
+  }
+  if (settings.bearer !== undefined) faults.push(...bearerFaults(`${place}.bearer`, settings.bearer, mode));
+  faults.push(...marketFaults(place, settings.markets));
   for (const [locale, template] of Object.entries(settings.texts)) {
     faults.push(...textFaults(template).map((fault) => `${place}.texts.${locale} ${fault}`));
   }
-  const { routes, faults: routeFaults } = resolveRoutes(
-    place,
-    settings,
-    { providers, off },
-    mode,
-    checkCountry,
-    nameOf,
-  );
+  const { routes, faults: routeFaults } = resolveRoutes(place, settings, available, mode, checkCountry, nameOf);
   faults.push(...routeFaults);
   for (const [name, rules] of Object.entries(settings.limits)) {
     if (mode === 'production' && rules.length === 0)
       faults.push(`${place}.limits.${name} is empty: production needs at least one limit of each kind`);
   }
-  faults.push(...autofillFaults(place, settings.autofill), ...budgetFaults(place, settings.budget, prices, providers));
+  faults.push(
+    ...autofillFaults(place, settings.autofill),
+    ...budgetFaults(place, settings.budget, prices, available.providers),
+  );
   const rules = (limits: readonly { max: number; windowSeconds: number }[]) =>
     limits.map(({ max, windowSeconds }) => ({ max, windowMs: windowSeconds * 1000 }));
   return {
@@ -75,6 +79,15 @@ export function resolveApp(
       routes,
       autofill: { domain: settings.autofill.domain, appHashes: settings.autofill.appHashes },
       budget: budgetOf(settings.budget),
+      markets: Object.entries(settings.markets).map(([market, { countries, locale, codeTtlSeconds, currency }]) => ({
+        id: market,
+        countries,
+        locale,
+        codeTtlMs: codeTtlSeconds === undefined ? undefined : codeTtlSeconds * 1000,
+        currency,
+      })),
+      bearer: settings.bearer === undefined ? undefined : resolveBearer(settings.bearer),
+      twilioVerify: undefined,
       allowedCountries: settings.allowedCountries === undefined ? undefined : new Set(settings.allowedCountries),
       limits: {
         perNumber: rules(settings.limits.perNumber),
@@ -83,9 +96,25 @@ export function resolveApp(
         perApp: rules(settings.limits.perApp),
         messagesPerNumber: rules(settings.limits.messagesPerNumber),
       },
+      sendFailures: settings.sendFailures,
+      allowLandlines: settings.allowLandlines,
       guesses: { max: settings.guesses.max, windowMs: GUESS_WINDOW_MS },
     },
   };
+}
+
+/** A country of two markets would have two languages. */
+function marketFaults(place: string, markets: AppSettings['markets']): string[] {
+  const owners = new Map<string, string>();
+  const faults: string[] = [];
+  for (const [market, { countries }] of Object.entries(markets)) {
+    for (const country of countries) {
+      const owner = owners.get(country);
+      if (owner !== undefined) faults.push(`${place}.markets names ${country} in ${owner} and in ${market}`);
+      owners.set(country, market);
+    }
+  }
+  return faults;
 }
 
 function autofillFaults(place: string, { domain, appHashes }: AppSettings['autofill']): string[] {
@@ -132,7 +161,7 @@ function budgetOf(budget: AppSettings['budget']): App['budget'] {
 function resolveRoutes(
   place: string,
   { routes: wanted, channel: appChannel }: Pick<AppSettings, 'routes' | 'channel'>,
-  { providers, off }: Available,
+  { providers, off, knownIds }: Available,
   mode: Mode,
   checkCountry: (country: string, where: string) => void,
   nameOf: (path: string) => string,
@@ -149,10 +178,16 @@ function resolveRoutes(
     const where = nameOf(`${place}.routes.${key}`);
     if (/^[A-Z]/.test(key)) checkCountry(key, where);
     const steps = entries.map(toRouteEntry);
-    for (const { provider, channel } of steps) {
+    const isThere = ({ provider }: RouteEntry) => !off.has(provider) && channelsOf.has(provider);
+    for (const { provider, channel, isOptional } of steps) {
       if (off.has(provider)) continue;
       const itsChannels = channelsOf.get(provider);
-      if (itsChannels === undefined) {
+      if (itsChannels === undefined && isOptional) {
+        if (provider !== INBOX && !knownIds.has(provider))
+          faults.push(
+            `${where} names ${provider}, which is no provider that Countersign knows${nearestTo(provider, [...knownIds])}`,
+          );
+      } else if (itsChannels === undefined) {
         faults.push(
           provider === INBOX
             ? `${where} names the inbox, which shows every code to whoever opens it and is for development only`
@@ -164,12 +199,16 @@ function resolveRoutes(
     }
     const names = steps.map(({ provider, channel, lineTypes }) => [provider, channel, lineTypes?.join()].join(' '));
     if (new Set(names).size !== names.length) faults.push(`${where} names a provider twice`);
-    const left = steps.filter(({ provider }) => !off.has(provider));
-    if (left.length === 0 && mode === 'production') faults.push(`${where} names only providers that are switched off`);
-    routes.set(key, left.length === 0 ? [toRouteEntry(INBOX)] : left);
+    const left = steps.map(({ isOptional: _, ...step }) => step).filter(isThere);
+    // Whoever says of all of them that they may be missing wants the requests refused then, as an old back end did.
+    const mayBeEmpty = steps.every(({ isOptional }) => isOptional);
+    const needed = steps.filter(({ isOptional }) => !isOptional);
+    if (mode === 'production' && !mayBeEmpty && needed.every(({ provider }) => off.has(provider)) && left.length === 0)
+      faults.push(`${where} names only providers that are switched off`);
+    routes.set(key, left.length === 0 && !mayBeEmpty ? [entryFor(INBOX)] : left);
   }
   if (routes.size > 0) return { routes, faults };
-  const implied = known.map((provider) => ({ ...toRouteEntry(provider), isImplied: true }));
+  const implied = known.map((provider) => ({ ...entryFor(provider), isImplied: true }));
   if (known.some((id) => channelsOf.get(id)?.includes(appChannel)))
     return { routes: new Map([['*', implied]]), faults };
   if (mode === 'production') {
@@ -179,13 +218,15 @@ function resolveRoutes(
         : `${place} has no provider to send with: set the credentials of one (e.g. TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER); the inbox is for development only`,
     );
   }
-  return { routes: new Map([['*', [toRouteEntry(INBOX)]]]), faults };
+  return { routes: new Map([['*', [entryFor(INBOX)]]]), faults };
 }
 
-function toRouteEntry(entry: AppSettings['routes'][string][number]): RouteEntry {
-  const { provider, channel, lineTypes, weight } =
-    typeof entry === 'string'
-      ? { provider: entry, channel: undefined, lineTypes: undefined, weight: undefined }
-      : entry;
-  return { provider, channel, lineTypes, weight, isImplied: false };
+function toRouteEntry(entry: AppSettings['routes'][string][number]): RouteEntry & { readonly isOptional: boolean } {
+  if (typeof entry === 'string') return { ...entryFor(entry.replace(/\?$/, '')), isOptional: entry.endsWith('?') };
+  const { provider, channel, lineTypes, weight, optional = false } = entry;
+  return { provider, channel, lineTypes, weight, isImplied: false, isOptional: optional };
+}
+
+function entryFor(provider: string): RouteEntry {
+  return { provider, channel: undefined, lineTypes: undefined, weight: undefined, isImplied: false };
 }

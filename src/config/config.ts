@@ -1,5 +1,6 @@
 import type { TObject } from 'typebox';
 import type { PriceBook } from '../domain/price.ts';
+import type { MountedDialect } from '../http/dialects/mount.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import type { App } from '../service/app.ts';
 
@@ -39,4 +40,5 @@ export type Config = {
   readonly switchedOff: readonly { readonly id: string; readonly variable: string }[];
   readonly prices: PriceBook;
   readonly apps: ReadonlyMap<string, App>;
+  readonly dialects: readonly MountedDialect[];
 };

@@ -8,15 +8,20 @@ import Value from 'typebox/value';
 import { nearestTo } from '../domain/nearest.ts';
 import type { PriceBook } from '../domain/price.ts';
 import { CountersignError } from '../domain/problem.ts';
+import type { MountedDialect } from '../http/dialects/mount.ts';
 import { loadPriceBook, type OwnPrice } from '../prices/prices.ts';
 import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import { resolveApp } from './apps.ts';
 import type { Config, Environment, Mode } from './config.ts';
+import { accountFaults, callerFaults, type DialectSetting, pathFaults, resolveDialects } from './dialects.ts';
 import { faultsOf, isRecord } from './faults.ts';
 import { configuredProviders } from './providers.ts';
 import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
+import { NamedVariables } from './variables.ts';
 
-type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses' | 'autofill' | 'budget'>> & {
+type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses' | 'autofill' | 'budget' | 'dialect'>> & {
+  /** the paths and shapes of an existing back end: `'royal-taxi'`, one of your own, or several */
+  readonly dialect?: DialectSetting;
   readonly autofill?: Partial<AppSettings['autofill']>;
   readonly budget?: Partial<AppSettings['budget']> & { readonly perDay: number };
   readonly limits?: Partial<AppSettings['limits']>;
@@ -130,7 +135,8 @@ export function resolveConfig(
 ): Config {
   if (typeof file !== 'object' || file === null || Array.isArray(file))
     throw new ConfigError(['the configuration must be an object']);
-  const faults: string[] = unknownVariables(environment);
+  const faults: string[] = [];
+  const named = new NamedVariables(environment);
   const merged: Record<string, unknown> = { ...file };
   const variableOf = new Map<string, string>();
   for (const [variable, key] of Object.entries(variables)) {
@@ -166,19 +172,34 @@ export function resolveConfig(
   faults.push(...faultsOf(FileSchema, withoutUndefined(shape), '', nameOf));
   const areSumsGood = faults.length === 0;
   const prices = priceBook(areSumsGood ? filled : {}, faults);
-  const { providers, switchedOff } = configuredProviders(shape.providers, environment, builtIn, faults);
-  const off = new Set(switchedOff.map(({ id }) => id));
+  const { providers, switchedOff } = configuredProviders(shape.providers, environment, named, builtIn, faults);
+  const available = {
+    providers,
+    off: new Set(switchedOff.map(({ id }) => id)),
+    knownIds: new Set([
+      ...builtIn.map(({ id }) => id),
+      ...Object.keys(isRecord(shape.providers) ? shape.providers : {}),
+    ]),
+  };
+  const dialects: MountedDialect[] = [];
   const resolvedApps = new Map<string, Config['apps'] extends ReadonlyMap<string, infer App> ? App : never>();
   for (const [id, settings] of apps) {
     if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id))
       faults.push(`apps.${id} is not a name: lower-case letters, digits and '-'`);
-    const value = Value.Default(AppSchema, Value.Clone(settings)) as unknown;
+    // A dialect of one's own has functions, which nothing can copy.
+    const { dialect, ...rest } = isRecord(settings) ? settings : {};
+    const given = isRecord(settings) ? withBearer(rest, `apps.${id}`, named, faults) : settings;
+    const value = Value.Default(AppSchema, Value.Clone(given)) as unknown;
     const found = faultsOf(AppSchema, value, `apps.${id}`, nameOf);
     faults.push(...found);
-    const { app, faults: further } = resolveApp(id, wellFormedPart(value), { providers, off }, prices, mode, nameOf);
+    const { app, faults: further } = resolveApp(id, wellFormedPart(value), available, prices, mode, nameOf);
+    const { mounted, twilioVerify } = resolveDialects(id, dialect, named, faults);
+    dialects.push(...mounted);
     faults.push(...further);
-    resolvedApps.set(id, app);
+    resolvedApps.set(id, { ...app, twilioVerify });
   }
+  faults.push(...pathFaults(dialects), ...callerFaults(dialects, resolvedApps), ...accountFaults(resolvedApps));
+  faults.unshift(...unknownVariables(environment, named));
   faults.push(...proxyFaults(filled.trustedProxies ?? [], nameOf('trustedProxies')));
   faults.push(...secretFaults(filled.secret, mode));
   if (faults.length > 0) throw new ConfigError([...new Set(faults)]);
@@ -197,7 +218,19 @@ export function resolveConfig(
     switchedOff,
     prices,
     apps: resolvedApps,
+    dialects,
   };
+}
+
+/** With the variables that its bearers' secret is read from. */
+function withBearer(
+  settings: Record<string, unknown>,
+  place: string,
+  named: NamedVariables,
+  faults: string[],
+): Record<string, unknown> {
+  const { bearer } = settings;
+  return isRecord(bearer) ? { ...settings, bearer: named.fill(bearer, `${place}.bearer`, faults) } : settings;
 }
 
 function priceBook({ prices, exchangeRates }: FileConfig, faults: string[]): PriceBook {
@@ -274,12 +307,12 @@ function withAppVariables(apps: unknown, environment: Environment, variableOf: M
 }
 
 /** A misspelt `COUNTERSIGN_…` would silently leave a protection at its default. */
-function unknownVariables(environment: Environment): string[] {
+function unknownVariables(environment: Environment, named: NamedVariables): string[] {
   const known = [...Object.keys(variables), ...Object.keys(appVariables), ...otherVariables].filter((name) =>
     name.startsWith('COUNTERSIGN_'),
   );
   return Object.keys(environment)
-    .filter((name) => name.startsWith('COUNTERSIGN_') && !known.includes(name))
+    .filter((name) => name.startsWith('COUNTERSIGN_') && !known.includes(name) && !named.has(name))
     .map((name) => `${name} is not a known variable${nearestTo(name, known)}`);
 }
 

@@ -5,11 +5,13 @@ import type { ProviderDefinition } from '../provider-kit/define-provider.ts';
 import type { Config, ConfiguredProvider, Environment } from './config.ts';
 import { faultsOf, isRecord } from './faults.ts';
 import { CommonProviderSchema } from './schema.ts';
+import type { NamedVariables } from './variables.ts';
 
 /** The providers that the file and the environment open, with their settings checked; what is wrong goes into `faults`. */
 export function configuredProviders(
   fromFile: unknown,
   environment: Environment,
+  named: NamedVariables,
   builtIn: readonly ProviderDefinition<TObject>[],
   faults: string[],
 ): Pick<Config, 'providers' | 'switchedOff'> {
@@ -35,7 +37,7 @@ export function configuredProviders(
     }
     const variableOf = new Map<string, string>();
     const { settings, common } = splitCommon(
-      withVariables(entry.settings, `providers.${id}`, environment, faults),
+      named.fill(entry.settings, `providers.${id}`, faults),
       id,
       environment,
       variableOf,
@@ -48,7 +50,17 @@ export function configuredProviders(
       const value = environment[variable]?.trim();
       if (value !== undefined && value !== '') settings[key] = value;
     }
-    if (entries[id] === undefined && !isEnabledBy(environment, definition, builtIn)) continue;
+    if (entries[id] === undefined && !isEnabledBy(environment, definition, builtIn)) {
+      const own = Object.keys(definition.environment);
+      // Messages that were meant for real phones would go to the inbox, and their codes into answers.
+      if (
+        /^(1|true|yes|on)$/i.test(position) &&
+        own.length > 0 &&
+        !own.some((variable) => environment[variable]?.trim())
+      )
+        faults.push(`${switchVariable} is ${position}, and none of its other variables is set: ${own.join(', ')}`);
+      continue;
+    }
     // A provider that somebody meant to take out must not go on sending for a word that is not known.
     if (!/^(|1|true|yes|on)$/i.test(position)) {
       faults.push(`${switchVariable} must be true or false, and is ${JSON.stringify(position.slice(0, 40))}`);
@@ -135,25 +147,4 @@ function splitEntry(entry: unknown): {
     provider?: unknown;
   };
   return { definition, provider: provider === undefined ? undefined : String(provider), settings };
-}
-
-/** In a value, `${SMS_UZ_PASSWORD}` is what that variable says: credentials do not belong into a file. */
-function withVariables(
-  settings: Record<string, unknown>,
-  place: string,
-  environment: Environment,
-  faults: string[],
-): Record<string, unknown> {
-  const read = (value: unknown, at: string): unknown => {
-    if (Array.isArray(value)) return value.map((item, index) => read(item, `${at}.${index}`));
-    if (isRecord(value))
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, read(item, `${at}.${key}`)]));
-    if (typeof value !== 'string') return value;
-    return value.replace(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, variable: string) => {
-      const filled = environment[variable]?.trim() ?? '';
-      if (filled === '') faults.push(`${at} names ${variable}, and that variable is not set`);
-      return filled;
-    });
-  };
-  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, read(value, `${place}.${key}`)]));
 }

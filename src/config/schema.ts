@@ -3,6 +3,7 @@ import { CODE_LENGTHS } from '../domain/code.ts';
 import { lineTypes } from '../domain/phone-number.ts';
 import { pricedPer } from '../domain/price.ts';
 import { channels } from '../domain/provider.ts';
+import { BearerSchema } from './bearer.ts';
 
 const closed = { additionalProperties: false } as const;
 const DAY_SECONDS = 86_400;
@@ -31,7 +32,10 @@ const Locale = Type.String({ pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$', des
 const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' });
 
 const RouteEntry = Type.Union([
-  Name,
+  Type.String({
+    pattern: '^[a-z0-9][a-z0-9-]{0,62}\\??$',
+    description: 'a provider; `eskiz?` where it may be missing',
+  }),
   Type.Object(
     {
       provider: Name,
@@ -39,6 +43,7 @@ const RouteEntry = Type.Union([
       lineTypes: Type.Optional(
         Type.Array(Type.Enum([...lineTypes]), { minItems: 1, description: 'only numbers of these line types' }),
       ),
+      optional: Type.Optional(Type.Boolean({ description: 'the route goes on without it where it is not configured' })),
       weight: Type.Optional(
         Type.Number({
           exclusiveMinimum: 0,
@@ -88,6 +93,19 @@ const PriceRow = Type.Object(
   closed,
 );
 
+const Market = Type.Object(
+  {
+    countries: Type.Array(Type.String({ pattern: '^([A-Z]{2}|\\+[1-9][0-9]{0,11})$' }), {
+      minItems: 1,
+      description: 'ISO 3166-1 alpha-2, or a number prefix: KG, +1',
+    }),
+    locale: Type.Optional(Locale),
+    codeTtlSeconds: Type.Optional(Type.Integer({ minimum: 30, maximum: 900 })),
+    currency: Type.Optional(Type.String({ pattern: '^[A-Z]{3}$', description: 'what people pay with there' })),
+  },
+  closed,
+);
+
 export const AppSchema = Type.Object(
   {
     brand: Type.String({ minLength: 1, maxLength: 40, default: 'Countersign', description: 'the name in texts' }),
@@ -127,6 +145,13 @@ export const AppSchema = Type.Object(
           "by number prefix (+99890), else country, else '*': providers in the order in which they are tried",
       },
     ),
+    markets: named(Type.String({ pattern: '^[A-Z][A-Z0-9-]{0,15}$' }), Market, {
+      default: {},
+      description: 'sets of countries with a language and a lifetime; numbers of no market are refused',
+    }),
+    // Checked by dialects.ts: one of the user's own is code.
+    dialect: Type.Optional(Type.Unknown()),
+    bearer: Type.Optional(BearerSchema),
     autofill: Type.Object(
       {
         domain: Type.Optional(
@@ -151,6 +176,11 @@ export const AppSchema = Type.Object(
       ),
     ),
     allowedCountries: Type.Optional(Type.Array(Country, { minItems: 1, description: 'closes all others' })),
+    sendFailures: Type.Enum(['tell', 'retry'], {
+      default: 'tell',
+      description: 'is a code that no provider took refused, or tried again while it lives',
+    }),
+    allowLandlines: Type.Boolean({ default: false, description: 'texts go to landlines too' }),
     limits: Type.Object(
       {
         perNumber: limits(

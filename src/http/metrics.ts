@@ -1,11 +1,13 @@
 import type { FastifyPluginAsync } from 'fastify';
-import { Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { ShadowOutcome } from '../domain/shadow.ts';
 import { authenticate, isLocal } from './authenticate.ts';
 import type { Served } from './served.ts';
 
 export type Metrics = {
   readonly registry: Registry;
   countRequest(method: string, route: string, status: number, durationMs: number): void;
+  countComparison(dialect: string, outcome: ShadowOutcome): void;
 };
 
 const BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 3, 8];
@@ -18,6 +20,12 @@ export function createMetrics(): Metrics {
     help: 'Time from a request to its answer',
     labelNames: ['method', 'route', 'status'],
     buckets: BUCKETS_SECONDS,
+    registers: [registry],
+  });
+  const comparisons = new Counter({
+    name: 'countersign_shadow_comparisons_total',
+    help: 'Answers of old back ends that were compared with ours, in shadow mode',
+    labelNames: ['dialect', 'outcome'],
     registers: [registry],
   });
   // Looking a series up by its labels costs more than counting in it.
@@ -33,6 +41,7 @@ export function createMetrics(): Metrics {
       }
       found.observe(durationMs / 1000);
     },
+    countComparison: (dialect, outcome) => comparisons.inc({ dialect, outcome }),
   };
 }
 

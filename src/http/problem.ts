@@ -21,6 +21,8 @@ export const problems = {
   'key-missing': { status: 401, title: 'An API key is needed' },
   'key-invalid': { status: 401, title: 'The API key is not good' },
   'token-invalid': { status: 400, title: 'The approval token is not good' },
+  'access-token-invalid': { status: 401, title: 'The access token is not good' },
+  'number-unproven': { status: 403, title: 'The approval does not prove the number' },
   'code-wrong': { status: 422, title: 'Wrong code' },
   'verification-unknown': { status: 404, title: 'No such verification' },
   'verification-expired': { status: 410, title: 'The verification has expired' },
@@ -38,8 +40,10 @@ export const problems = {
   'no-provider': { status: 503, title: 'No provider for this number' },
   'delivery-failed': { status: 502, title: 'The message could not be sent' },
   'message-unknown': { status: 404, title: 'No such message' },
+  'user-unknown': { status: 404, title: 'No such user' },
   'report-refused': { status: 400, title: 'The delivery report is not good' },
   'not-found': { status: 404, title: 'No such address' },
+  'issuer-unavailable': { status: 503, title: 'Bearer tokens cannot be checked just now' },
   'store-unavailable': { status: 503, title: 'The store is not available' },
   'internal-error': { status: 500, title: 'Internal error' },
 } as const satisfies Record<ProblemCode, { status: number; title: string }>;
@@ -79,14 +83,14 @@ export function sendProblem(reply: FastifyReply, refusal: Refusal): FastifyReply
   return reply.code(body.status).type('application/problem+json').send(body);
 }
 
+/** What `Retry-After` says, where it says something. */
+export function retryAfterSecondsOf({ code, retryAfterMs }: Refusal): number | undefined {
+  if (retryAfterMs !== undefined) return Math.ceil(retryAfterMs / 1000);
+  return problems[code].status === 503 ? RETRY_AFTER_SECONDS : undefined;
+}
+
 function bodyOf(refusal: Refusal) {
   const { status, title } = problems[refusal.code];
-  const retryAfterSeconds =
-    refusal.retryAfterMs === undefined
-      ? status === 503
-        ? RETRY_AFTER_SECONDS
-        : undefined
-      : Math.ceil(refusal.retryAfterMs / 1000);
   return {
     type: `/problems/${refusal.code}`,
     title,
@@ -96,7 +100,7 @@ function bodyOf(refusal: Refusal) {
     field: refusal.field,
     attempts_left: refusal.attemptsLeft,
     verification_status: refusal.status,
-    retry_after: retryAfterSeconds,
+    retry_after: retryAfterSecondsOf(refusal),
   };
 }
 

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { channels } from '../domain/provider.ts';
+import { MAX_FULL_NAME_CHARS, MAX_NAME_CHARS, NAME_PATTERN } from '../domain/user.ts';
 
 const closed = { additionalProperties: false } as const;
 
@@ -8,6 +9,11 @@ const Instant = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' 
 const Number_ = Type.String({
   maxLength: 64,
   description: 'E.164, or as its owner writes it',
+  examples: ['+998901234567'],
+});
+const Recipient = Type.String({
+  maxLength: 255,
+  description: 'a number in E.164, or as its owner writes it; with the channel email also an e-mail address to verify',
   examples: ['+998901234567'],
 });
 const Country = Type.String({
@@ -54,7 +60,7 @@ export const IdempotencyHeaders = Type.Object({
 // The examples are what the API page fills in: without one it makes values up, which are refused.
 export const StartBody = Type.Object(
   {
-    to: Number_,
+    to: Recipient,
     country: Type.Optional(Country),
     channel: Type.Optional(Channel),
     email: Type.Optional(Email),
@@ -95,7 +101,7 @@ export const CheckByIdBody = Type.Object(
 
 export const CheckByNumberBody = Type.Object(
   {
-    to: Number_,
+    to: Recipient,
     country: Type.Optional(Country),
     code: Code,
     purpose: Type.Optional(Purpose),
@@ -108,7 +114,7 @@ export const CheckByNumberBody = Type.Object(
 const verificationFields = {
   id: Type.String({ examples: ['ver_01jd3n8v4kq2xw7c9r5t6y0abz'] }),
   status: Type.Enum(['pending', 'approved', 'expired', 'canceled', 'exhausted']),
-  to: Type.String({ description: 'E.164' }),
+  to: Type.String({ description: 'E.164, or the e-mail address that is verified' }),
   country: Type.Optional(Type.String()),
   channel: Channel,
   locale: Type.String(),
@@ -199,8 +205,30 @@ export const NumberBody = Type.Object(
     line_type: Type.String(),
     national: Type.String(),
     locale: Type.String({ description: 'the language that a text to it has' }),
+    market: Type.Optional(Type.String({ description: "one of the app's markets, where it has any", examples: ['KG'] })),
+    currency: Type.Optional(Type.String({ description: 'what people pay with in that market', examples: ['KGS'] })),
   },
   { $id: 'Number' },
+);
+
+export const UserBody = Type.Object(
+  {
+    id: Type.String({ description: 'unlike any other of the app, and never given again', examples: ['1'] }),
+    name: Type.String({ description: 'the national number, until the user says otherwise', examples: ['555123456'] }),
+    phone: Type.String({ description: 'E.164', examples: ['+996555123456'] }),
+    full_name: Type.String(),
+    is_active: Type.Boolean(),
+    is_verified: Type.Boolean(),
+  },
+  { $id: 'User' },
+);
+
+export const UpdateUserBody = Type.Object(
+  {
+    name: Type.Optional(Type.String({ minLength: 1, maxLength: MAX_NAME_CHARS, pattern: NAME_PATTERN })),
+    full_name: Type.Optional(Type.String({ maxLength: MAX_FULL_NAME_CHARS, pattern: NAME_PATTERN })),
+  },
+  { ...closed, examples: [{ full_name: 'Aizada Usenova' }] },
 );
 
 export const ExplainBody = Type.Object(

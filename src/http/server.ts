@@ -6,6 +6,8 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import { CountersignError, refuse } from '../domain/problem.ts';
 import type { Log } from '../service/context.ts';
 import { authenticate } from './authenticate.ts';
+import { dialectRoutes } from './dialects/mount.ts';
+import { createShadowMode } from './dialects/shadow.ts';
 import { type Metrics, metricsRoute } from './metrics.ts';
 import { Problem, refusalOf, refuseConnection, sendProblem } from './problem.ts';
 import { documentationRoutes } from './routes/documentation.ts';
@@ -15,8 +17,10 @@ import { numberRoutes } from './routes/numbers.ts';
 import { reportRoutes } from './routes/reports.ts';
 import { routingRoutes } from './routes/routing.ts';
 import { systemRoutes } from './routes/system.ts';
+import { appUserRoutes, userRoutes } from './routes/users.ts';
 import { verificationRoutes } from './routes/verifications.ts';
 import type { Served } from './served.ts';
+import { twilioVerifyRoutes } from './twilio-verify/index.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -34,12 +38,21 @@ export type ServerOptions = {
   readonly docsDirectory: string;
   /** how long a request may take to arrive */
   readonly requestTimeoutMs?: number;
+  /** how long an old back end may take to answer, in shadow mode */
+  readonly upstreamDeadlineMs?: number;
 };
 
 /** The HTTP face of a composed service: it translates, and decides nothing. */
 export async function buildServer(
   composed: Served,
-  { log, metrics, pagesDirectory, docsDirectory, requestTimeoutMs = REQUEST_TIMEOUT_MS }: ServerOptions,
+  {
+    log,
+    metrics,
+    pagesDirectory,
+    docsDirectory,
+    requestTimeoutMs = REQUEST_TIMEOUT_MS,
+    upstreamDeadlineMs,
+  }: ServerOptions,
 ): Promise<FastifyInstance> {
   const { config, inbox } = composed;
   const server = Fastify({
@@ -88,6 +101,7 @@ export async function buildServer(
   );
   server.setValidatorCompiler(TypeBoxValidatorCompiler);
   readJson(server);
+  rememberAddresses(server);
   endConnectionsOnStop(server);
   server.decorateRequest('app', '');
   server.decorateRequest('hasKey', false);
@@ -109,7 +123,9 @@ export async function buildServer(
   await server.register(metricsRoute(composed, metrics));
   await server.register(documentationRoutes(docsDirectory));
   await server.register(reportRoutes(composed));
+  await server.register(userRoutes(composed.countersign));
   await server.register(keyedRoutes(composed));
+  await server.register(twilioVerifyRoutes(composed, log));
   if (inbox !== undefined) {
     await server.register(
       inboxRoutes(inbox, {
@@ -122,6 +138,9 @@ export async function buildServer(
     );
     server.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('inbox'));
   }
+  // Last, so that they find every path of our own taken.
+  const shadowMode = createShadowMode(composed, log, metrics, upstreamDeadlineMs);
+  for (const mounted of config.dialects) await server.register(dialectRoutes(composed, mounted, log, shadowMode));
   return server;
 }
 
@@ -134,6 +153,7 @@ function keyedRoutes(composed: Served): FastifyPluginAsync {
     await api.register(messageRoutes(countersign));
     await api.register(numberRoutes(countersign));
     await api.register(routingRoutes(countersign));
+    await api.register(appUserRoutes(countersign));
   };
 }
 
@@ -149,6 +169,17 @@ function readJson(
     // Decoded as it is, every broken byte would become the same character, and two different texts equal.
     if (!isUtf8(body)) return done(new CountersignError('json-invalid', 'The body is not UTF-8.'));
     return parse(request, body.toString(), done);
+  });
+}
+
+/**
+ * A socket knows its address only while it is connected. Who hangs up right behind a request would have none by the time
+ * that it is handled, and nobody could count it against the limit of an address.
+ */
+function rememberAddresses(server: FastifyInstance): void {
+  server.server.on('connection', (socket: Socket) => {
+    // Node.js keeps what it has read once. Who is gone already waits for no answer.
+    if (socket.remoteAddress === undefined) socket.destroy();
   });
 }
 
@@ -194,7 +225,9 @@ function openApi(publicUrl: string | undefined) {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     ...(publicUrl === undefined ? {} : { servers: [{ url: publicUrl }] }),
-    tags: ['verifications', 'messages', 'numbers', 'routing', 'usage', 'reports', 'system'].map((name) => ({ name })),
+    tags: ['verifications', 'messages', 'numbers', 'users', 'routing', 'usage', 'reports', 'system'].map((name) => ({
+      name,
+    })),
     security: [{ key: [] }],
     components: {
       securitySchemes: {
@@ -203,6 +236,7 @@ function openApi(publicUrl: string | undefined) {
           scheme: 'bearer',
           description: 'API key of an app: `countersign keys create`. Not needed in development mode on this machine.',
         },
+        accessToken: { type: 'http' as const, scheme: 'bearer', description: 'access token of a signed-in user' },
       },
     },
   };

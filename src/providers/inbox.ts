@@ -3,6 +3,9 @@ import type { PhoneNumber } from '../domain/phone-number.ts';
 import { type Channel, channels, type MessagingProvider, type OutgoingMessage } from '../domain/provider.ts';
 import { accepted, defineProvider, type ProviderContext } from '../provider-kit/define-provider.ts';
 
+/** What routes call it by. */
+export const INBOX = 'inbox';
+
 /** One message that stopped here instead of going out. */
 export type InboxEntry = {
   /** The inbox's own id, see `InboxEvent`. A message that was handed over twice is two entries. */
@@ -86,7 +89,7 @@ export function createInbox({ now }: Pick<ProviderContext, 'now'>, capacity = 50
 /** The inbox as a provider that routes can name. The routes of the page are given the same `inbox`. */
 export function inboxProvider(inbox: Inbox) {
   return defineProvider({
-    id: 'inbox',
+    id: INBOX,
     kind: 'messaging',
     channels,
     settings: Type.Object({}, { additionalProperties: false }),

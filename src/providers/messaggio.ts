@@ -71,7 +71,12 @@ export const messaggio = defineProvider({
   settings: Type.Object(
     {
       apiKey: Type.String({ minLength: 1, secret: true, description: 'login of the project (Project Login)' }),
-      from: Type.String({ minLength: 1, description: 'API code of the SMS sender, not its visible name' }),
+      from: Type.Optional(
+        Type.String({
+          minLength: 1,
+          description: "API code of the SMS sender, not its visible name; when absent, the app's brand is the sender",
+        }),
+      ),
       viberFrom: Type.Optional(Type.String({ minLength: 1, description: 'API code of the Viber sender' })),
       channels: Type.Optional(
         Type.String({ description: 'channels in the order in which they are tried, e.g. viber,sms; sms by default' }),
@@ -106,14 +111,14 @@ export const messaggio = defineProvider({
   create: ({ apiKey, from, viberFrom = from, channels, baseUrl }, { http }) => {
     const base = baseOf(baseUrl, MESSAGGIO_API);
     const order = orderOf(channels);
-    const senderOf = (channel: string) => (channel === 'viber' ? viberFrom : from);
+    const senderOf = (channel: string, brand: string) => (channel === 'viber' ? viberFrom : from) ?? brand;
 
     const post = (call: 'send' | 'statuses', body: unknown, signal: AbortSignal) =>
       http.postJson(`${base}/api/v1/${call}`, body, { signal, headers: { 'Messaggio-Login': apiKey } });
 
     /** Asks for the states of a message in every channel that it may have taken. */
-    const askStatuses = (id: string, signal: AbortSignal) => {
-      const senders = order.map((channel) => [channel, [{ from: senderOf(channel) }]]);
+    const askStatuses = (id: string, sender: string, signal: AbortSignal) => {
+      const senders = order.map((channel) => [channel, [{ from: senderOf(channel, sender) }]]);
       return post('statuses', { recipients: [{ id }], channels: order, ...Object.fromEntries(senders) }, signal);
     };
 
@@ -137,7 +142,7 @@ export const messaggio = defineProvider({
         const contents = order.map((channel) => [
           channel,
           {
-            from: senderOf(channel),
+            from: senderOf(channel, message.brand),
             // Viber asks what kind of message it is; without advertising it is a transaction.
             ...(channel === 'viber' ? { label: 'transaction' } : {}),
             content: [{ type: 'text', text: message.text }],
@@ -168,7 +173,9 @@ export const messaggio = defineProvider({
       },
 
       async fetchReport(providerMessageId, signal) {
-        const reply = await askStatuses(providerMessageId, signal);
+        // The question names the sender, and whose brand it was is not known here any more.
+        if (from === undefined) return undefined;
+        const reply = await askStatuses(providerMessageId, from, signal);
         if (reply.kind !== 'reply' || reply.status !== 200) return undefined;
         const reports = listOf(reply.json)
           .map(readReport)
@@ -178,7 +185,7 @@ export const messaggio = defineProvider({
 
       /** There is no call for it; a question about a message that does not exist needs the login alone. */
       async probe(signal) {
-        const reply = await askStatuses('00000000-0000-0000-0000-000000000000', signal);
+        const reply = await askStatuses('00000000-0000-0000-0000-000000000000', 'none', signal);
         return reply.kind === 'silence'
           ? probeSilence(reply, 'Messaggio', 'MESSAGGIO_BASE_URL')
           : readProbeReply(reply);

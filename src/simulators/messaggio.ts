@@ -3,6 +3,8 @@ import { startHttpSimulator } from './http-simulator.ts';
 import type { Answer, SeenRequest, SimulatorDefinition } from './simulator-kit.ts';
 
 const LOGIN = 'test-messaggio-login';
+/** Known by the name that people see, as some senders are. */
+const NAMED_SENDER = 'Саша Чурилов & Co';
 const SENDERS: ReadonlyMap<string, string> = new Map([
   ['sms', 'test-sms-sender'],
   ['viber', 'test-viber-sender'],
@@ -59,7 +61,7 @@ export const messaggioSimulator: SimulatorDefinition = {
             return problem(400, 'Bad Request', 'channels: cannot be blank');
           for (const channel of channels) {
             const part = body[channel] as { from?: unknown; label?: unknown } | undefined;
-            if (part?.from !== SENDERS.get(channel))
+            if (part?.from !== SENDERS.get(channel) && part?.from !== NAMED_SENDER)
               return problem(422, 'Validation error', `${channel}: unknown sender`);
             if (channel === 'viber' && part?.label === undefined)
               return problem(422, 'Validation error', 'viber: label: cannot be blank');

@@ -96,6 +96,25 @@ describe('doctor', () => {
     expect(faults.map(({ detail }) => detail).join('\n')).toContain('COUNTERSIGN_SECRET is missing');
   });
 
+  // Found with the example of Royal Taxi: in production, with every credential forgotten, all was said to be fine.
+  it('finds a route that is empty because all of its providers may be missing', async () => {
+    const installation = await install({ COUNTERSIGN_MODE: 'production', COUNTERSIGN_SECRET: SECRET });
+    configure(installation, { apps: { taxi: { routes: { '*': ['eskiz?', 'twilio?', 'inbox?'] } } } });
+    const { findings } = await examine(installation);
+    expect(about(findings, 'route taxi *')).toMatchObject({
+      result: 'fault',
+      detail: expect.stringContaining('none of its providers is configured'),
+      fix: expect.stringContaining('apps.taxi.routes.*'),
+    });
+    expect(about(findings, 'providers')).toEqual({
+      check: 'providers',
+      result: 'skipped',
+      detail: 'none is configured',
+    });
+    const development = await examine(installation, { COUNTERSIGN_MODE: 'development' });
+    expect(about(development.findings, 'route taxi *')).toMatchObject({ result: 'fine', detail: 'inbox' });
+  });
+
   it('writes a mark for each finding, and an arrow before what to do', async () => {
     const installation = await install(twilioEnvironment(await simulator()));
     const bad = { TWILIO_AUTH_TOKEN: 'not-the-token' };

@@ -5,6 +5,7 @@ import { type Installation, makeInstallation, type Run } from './cli.ts';
 describe('command line', () => {
   const commands = [
     'serve',
+    'shadow report',
     'send',
     'check',
     'doctor',

@@ -333,6 +333,12 @@ describe('a provider', () => {
     ]);
   });
 
+  it('is a fault with FOO_ENABLED=true and nothing to send with: its codes would end in the inbox', () => {
+    expect(faultsOf({}, { FOO_ENABLED: 'true' })).toEqual([
+      expect.stringMatching(/^FOO_ENABLED is true, and none of its other variables is set: FOO_/),
+    ]);
+  });
+
   it('stays on with FOO_ENABLED=true', () => {
     expect(resolve({}, { FOO_API_KEY: 'long enough', FOO_ENABLED: 'true' }).providers).toHaveLength(1);
   });

@@ -332,7 +332,7 @@ function faultsWith(environment: Environment): readonly string[] {
 
 /** As much of JSON Schema as the configuration uses. */
 type Schema = {
-  readonly type?: string;
+  readonly type?: string | readonly string[];
   readonly default?: unknown;
   readonly enum?: readonly string[];
   readonly minimum?: number;
@@ -355,7 +355,7 @@ type Key = { readonly name: string; readonly byDefault: string; readonly bounds:
 /** The keys of a schema as the tables of the documents write them, those of objects behind a dot. */
 function keysOf({ properties = {} }: Schema): Key[] {
   return Object.entries(properties).flatMap(([name, schema]) =>
-    schema.properties === undefined
+    schema.properties === undefined || Array.isArray(schema.type)
       ? [{ name, byDefault: defaultOf(schema), bounds: boundsOf(schema) }]
       : keysOf(schema).map((key) => ({ ...key, name: `${name}.${key.name}` })),
   );
@@ -386,15 +386,18 @@ const keyPatterns: Readonly<Record<string, string>> = {
   '^([A-Z]{2}|\\+[1-9][0-9]{0,11}|\\*)$': 'by prefix, country or *',
   '^[A-Z]{3}$': 'by currency',
   '^[a-z0-9][a-z0-9-]{0,62}$': 'by name',
+  '^[A-Z][A-Z0-9-]{0,15}$': 'by name, as KG',
 };
 
 function boundsOf(schema: Schema | undefined): string {
   if (schema === undefined) throw new Error('there is no such key');
   const { enum: words, minimum, maximum, minLength, maxLength, minItems, maxItems, items, pattern } = schema;
   if (words !== undefined) return words.join(', ');
+  if (schema.type === 'boolean') return 'true, false';
   if (minimum !== undefined) return `${minimum} to ${maximum}`;
   if (schema.exclusiveMinimum !== undefined)
     return `above ${schema.exclusiveMinimum}${maximum === undefined ? '' : `, up to ${maximum}`}`;
+  if (Array.isArray(schema.type)) return `${pattern?.slice(1, -1)}, or an object`;
   if (pattern !== undefined) {
     const name = patterns[pattern] ?? pattern;
     return `${name.startsWith('http') ? 'an' : 'a'} ${name}`;

@@ -1,5 +1,6 @@
 import Value from 'typebox/value';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SignedIn } from '../../src/index.ts';
 import { type Answer, httpClient } from './http-client.ts';
 import { type RunningServer, startServer, wrong } from './running-server.ts';
 
@@ -39,6 +40,11 @@ describe('/openapi.json', () => {
   it('is OpenAPI 3.1 with every route of the API', () => {
     expect(document).toMatchObject({ openapi: '3.1.0', info: { title: 'Countersign', version: '1' } });
     expect(operations.map(({ method, path }) => `${method} ${path}`).sort()).toEqual([
+      'DELETE /v1/numbers/{number}',
+      'DELETE /v1/users/me',
+      'DELETE /v1/users/me/token',
+      'DELETE /v1/users/{id}',
+      'DELETE /v1/users/{id}/tokens',
       'DELETE /v1/verifications/{id}',
       'GET /.well-known/jwks.json',
       'GET /healthz',
@@ -49,7 +55,10 @@ describe('/openapi.json', () => {
       'GET /v1/providers',
       'GET /v1/reports/{provider}/{secret}',
       'GET /v1/usage',
+      'GET /v1/users/me',
+      'GET /v1/users/{id}',
       'GET /v1/verifications/{id}',
+      'PATCH /v1/users/me',
       'POST /v1/check',
       'POST /v1/messages',
       'POST /v1/reports/{provider}/{secret}',
@@ -122,6 +131,10 @@ describe('/openapi.json', () => {
     const open = operations.filter(({ operation }) => operation.security?.length === 0).map(({ path }) => path);
     const reports = '/v1/reports/{provider}/{secret}';
     expect(open.sort()).toEqual(['/.well-known/jwks.json', '/healthz', '/readyz', reports, reports]);
+    const byToken = operations.filter(({ operation }) => JSON.stringify(operation.security)?.includes('accessToken'));
+    const ofUser = operations.filter(({ path }) => path.startsWith('/v1/users/me'));
+    expect(byToken).toEqual(ofUser);
+    for (const { operation } of byToken) expect(operation.security).toEqual([{ accessToken: [] }]);
   });
 
   it('names the server under its public address', async () => {
@@ -158,6 +171,7 @@ describe('answers', () => {
       const response = operation?.responses[key];
       expect(response, `${method} ${template} ${answer.status}`).toBeDefined();
       seen.add(`${method} ${template} ${key}`);
+      if (answer.status === 204) return expect(answer.text).toBe('');
       const type = answer.headers['content-type']?.split(';')[0];
       const schema = response?.content?.[type ?? '']?.schema;
       expect(schema, `${method} ${template} ${answer.status} ${type}`).toBeDefined();
@@ -196,6 +210,24 @@ describe('answers', () => {
     await ask('GET', '/v1/messages/{id}', '/v1/messages/x', 404);
     await ask('GET', '/v1/numbers/{number}', `/v1/numbers/${to}`, 200);
     await ask('GET', '/v1/numbers/{number}', '/v1/numbers/garbage', 400);
+    const [mine, theirs] = [await signIn('+998901234571'), await signIn('+998901234572')];
+    const shown = { headers: { authorization: `Bearer ${mine.accessToken}` } };
+    await ask('GET', '/v1/users/me', '/v1/users/me', 200, shown);
+    await ask('GET', '/v1/users/me', '/v1/users/me', 401);
+    await ask('PATCH', '/v1/users/me', '/v1/users/me', 200, { ...shown, body: { full_name: 'Anna' } });
+    await ask('PATCH', '/v1/users/me', '/v1/users/me', 400, { ...shown, body: { name: '' } });
+    const again = await signIn('+998901234571');
+    await ask('DELETE', '/v1/users/me/token', '/v1/users/me/token', 204, shown);
+    await ask('DELETE', '/v1/users/me', '/v1/users/me', 204, {
+      headers: { authorization: `Bearer ${again.accessToken}` },
+    });
+    await ask('GET', '/v1/users/{id}', `/v1/users/${theirs.user.id}`, 200);
+    await ask('GET', '/v1/users/{id}', `/v1/users/${mine.user.id}`, 404);
+    await ask('DELETE', '/v1/users/{id}/tokens', `/v1/users/${theirs.user.id}/tokens`, 204);
+    await ask('DELETE', '/v1/users/{id}', `/v1/users/${theirs.user.id}`, 204);
+    await ask('DELETE', '/v1/users/{id}', `/v1/users/${theirs.user.id}`, 404);
+    await ask('DELETE', '/v1/numbers/{number}', `/v1/numbers/${to}`, 204);
+    await ask('DELETE', '/v1/numbers/{number}', '/v1/numbers/garbage', 400);
     const [reports, itsReports] = ['/v1/reports/{provider}/{secret}', `/v1/reports/phone/${secret}`];
     await ask('POST', reports, itsReports, 200, signed);
     await ask('POST', reports, itsReports, 400, { ...signed, headers: {} });
@@ -211,6 +243,15 @@ describe('answers', () => {
     expect(successes).toHaveLength(operations.length);
   });
 });
+
+async function signIn(to: string): Promise<SignedIn> {
+  const { verifications, users } = server.composed.countersign;
+  const { id, code } = await server.start(to);
+  const approved = await verifications.check({ id, code });
+  const answer = approved.kind === 'approved' ? await users.signIn({ approved }) : approved;
+  if (answer.kind === 'refused') throw new Error(answer.detail);
+  return answer;
+}
 
 function resolve(reference: string): unknown {
   return reference

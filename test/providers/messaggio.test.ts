@@ -135,6 +135,13 @@ describe('messaggio', () => {
     ]);
   });
 
+  it('gives the brand as the sender where there is no code of one, and then asks nothing about the message', async () => {
+    await send({ from: undefined }, { brand: 'Саша Чурилов & Co' });
+    expect(simulator.requests[0]?.json).toMatchObject({ sms: { from: 'Саша Чурилов & Co' } });
+    expect(await fetchReport({ from: undefined })).toBeUndefined();
+    expect(simulator.requests).toHaveLength(1);
+  });
+
   it('asks for no reports where there is no address for them', async () => {
     await send();
     expect(simulator.requests[0]?.json).toHaveProperty('options', {

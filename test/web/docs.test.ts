@@ -48,7 +48,7 @@ describe.skipIf(executablePath === null)('the API page', () => {
     const response = await page.goto(`${server.origin}/docs`);
     expect(response?.headers()['content-security-policy']).toContain("default-src 'none'");
     await page.getByText('Send a code', { exact: true }).waitFor();
-    expect(await page.locator('.opblock').count()).toBe(18);
+    expect(await page.locator('.opblock').count()).toBe(26);
     expect(await page.title()).toBe('Countersign API');
     const start = page.locator('.opblock', { hasText: 'Send a code' }).first();
     await start.click();
@@ -57,6 +57,7 @@ describe.skipIf(executablePath === null)('the API page', () => {
       'verifications',
       'messages',
       'numbers',
+      'users',
       'routing',
       'usage',
       'reports',

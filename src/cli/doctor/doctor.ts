@@ -13,6 +13,7 @@ import { examineStore, lastWriteOf, portFinding, secretFinding } from './install
 import { examineProviders, type ProviderReport } from './providers.ts';
 import { publicUrlFinding } from './public-url.ts';
 import { routeFindings } from './routes.ts';
+import { shadowFindings } from './shadow.ts';
 import { sendTrial, type Trial } from './trial.ts';
 
 export const doctor = defineCommand({
@@ -102,11 +103,17 @@ async function examine(
     await portFinding(config, store.jwks),
     publicUrlFinding(config, providers.reporting),
     ...(config.providers.length === 0
-      ? [skipped('providers', 'none is configured: messages go to the inbox (development mode)')]
+      ? [
+          skipped(
+            'providers',
+            `none is configured${config.mode === 'development' ? ': messages go to the inbox (development mode)' : ''}`,
+          ),
+        ]
       : []),
     ...providers.findings,
     ...(showsReports ? addressFindings(config, providers.reporting, store.reportSecretOf) : []),
     ...routeFindings(config),
+    ...shadowFindings(config),
   ];
   return { config, findings };
 }

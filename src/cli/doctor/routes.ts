@@ -1,9 +1,9 @@
 import { AsYouType } from 'libphonenumber-js/max';
-import { INBOX } from '../../config/apps.ts';
 import type { Config } from '../../config/config.ts';
 import { convert, estimateDispatch } from '../../domain/price.ts';
 import type { Channel } from '../../domain/provider.ts';
 import type { RouteEntry } from '../../domain/route.ts';
+import { INBOX } from '../../providers/inbox.ts';
 import type { App } from '../../service/app.ts';
 import { type Finding, fault, fine, skipped } from './finding.ts';
 
@@ -28,6 +28,13 @@ function unusedFinding({ apps, providers }: Config): Finding[] {
 
 function routeFinding(config: Config, app: App, key: string, entries: readonly RouteEntry[]): Finding {
   const check = `route ${app.id} ${key}`;
+  // Of providers that may be missing, none may be there.
+  if (entries.length === 0)
+    return fault(
+      check,
+      'none of its providers is configured, so its numbers are refused (no-provider)',
+      `Set the credentials of one of them, or name another in apps.${app.id}.routes.${key}.`,
+    );
   const names = entries.map((entry) => nameOf(config, app, entry));
   const detail = names.join(', then ');
   const country = countryOf(key);

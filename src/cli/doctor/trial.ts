@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TObject } from 'typebox';
 import { type Composed, compose } from '../../compose.ts';
-import { INBOX } from '../../config/apps.ts';
 import type { Config } from '../../config/config.ts';
 import type { Dispatch } from '../../domain/message.ts';
 import { formatMoney, type Money } from '../../domain/price.ts';
@@ -9,6 +8,7 @@ import type { DeliveryReport, ManagedProvider, MessagingProvider } from '../../d
 import { costOf } from '../../domain/usage.ts';
 import { toAmount } from '../../http/amount.ts';
 import type { ProviderContext, ProviderDefinition } from '../../provider-kit/define-provider.ts';
+import { INBOX } from '../../providers/inbox.ts';
 import type { App } from '../../service/app.ts';
 import type { RouteHopView, RouteView } from '../../service/explain-route.ts';
 import { printError } from '../output.ts';
