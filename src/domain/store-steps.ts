@@ -176,6 +176,8 @@ export type SettleCheckStep = {
   readonly app: string;
   readonly id: string;
   readonly guesses: GuessPolicy;
+  /** that was asked about: an approval of one that another code has replaced since is none */
+  readonly codeNumber: number;
   /** `unanswered`: it compared nothing, so neither attempt nor guess was one */
   readonly verdict: 'approved' | 'wrong' | 'unanswered';
 };

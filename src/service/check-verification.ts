@@ -199,6 +199,7 @@ async function checkInStore(
     app: step.app,
     id: verification.id,
     guesses: step.guesses,
+    codeNumber: verification.codeNumber,
     verdict,
   });
   return !isAnswered && settled.kind === 'wrong' ? { kind: 'unanswered' } : settled;

@@ -291,6 +291,21 @@ export function describeManaged(stores: () => OpenedStores): void {
       }
     });
 
+    it('does not approve by a code that another one has replaced meanwhile', async () => {
+      const verification = await asked(1);
+      const at = verification.resendAt;
+      const code = { replaces: 0, codeNumber: 1, digests: codeDigests(verification.id, 1) };
+      await resend(stores().b, verification, at, {
+        message: messageOf(verification, { createdAt: at, codeNumber: 1 }),
+        code,
+      });
+      expect(await settleCheck(stores().a, verification, 'approved', at)).toMatchObject({
+        kind: 'wrong',
+        attemptsLeft: 4,
+      });
+      expect(await kept(verification)).toMatchObject({ state: 'pending', attempts: 1 });
+    });
+
     it('that the code is wrong leaves the attempts that are not used', async () => {
       const verification = await asked(2);
       expect(await settleCheck(stores().b, verification, 'wrong')).toMatchObject({

@@ -332,11 +332,11 @@ export async function startedManaged(store: Store, given: Partial<Verification> 
 
 export function settleCheck(
   store: Store,
-  { id, app }: Verification,
+  { id, app, codeNumber }: Verification,
   verdict: SettleCheckStep['verdict'],
   now = T0,
 ): ReturnType<Store['settleCheck']> {
-  return store.settleCheck({ now, app, id, guesses, verdict });
+  return store.settleCheck({ now, app, id, guesses, codeNumber, verdict });
 }
 
 /**

@@ -294,13 +294,20 @@ export class VerificationSteps {
   }
 
   /** What a managed provider said about a code that `check` let through. */
-  settleCheck({ now, app, id, guesses, verdict }: SettleCheckStep): Awaited<ReturnType<Store['settleCheck']>> {
+  settleCheck({
+    now,
+    app,
+    id,
+    guesses,
+    codeNumber,
+    verdict,
+  }: SettleCheckStep): Awaited<ReturnType<Store['settleCheck']>> {
     const verification = this.get(app, id);
     if (verification === undefined) return { kind: 'unknown' };
     const { state, attempts, maxAttempts } = verification;
     // Not `expired`: the check came in time. `exhausted` by a wrong one that was answered sooner, with this one under way.
     if (state !== 'pending' && state !== 'exhausted') return { kind: 'ended', state };
-    if (verdict === 'approved') {
+    if (verdict === 'approved' && codeNumber === verification.codeNumber) {
       return this.#approve(verification, this.#counters.readNumber(app, verification.number));
     }
     if (verdict === 'unanswered') {
