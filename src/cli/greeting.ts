@@ -2,7 +2,7 @@ import { getExampleNumber } from 'libphonenumber-js/max';
 import examples from 'libphonenumber-js/mobile/examples';
 import type { Config } from '../config/config.ts';
 import type { CountryCode } from '../domain/phone-number.ts';
-import { INBOX } from '../providers/inbox.ts';
+import { INBOX } from '../domain/route.ts';
 import type { App } from '../service/app.ts';
 import { DEFAULT_APP } from '../service/start-verification.ts';
 import { programName } from './output.ts';

@@ -1,6 +1,6 @@
 import { nearestTo } from '../domain/nearest.ts';
 import { channels } from '../domain/provider.ts';
-import { INBOX } from '../providers/inbox.ts';
+import { INBOX } from '../domain/route.ts';
 import { appOption, defineCommand, expectPositionals, jsonOption } from './command.ts';
 import { chooseApp, withInstallation } from './installation.ts';
 import { columns, durationText, exitCodes, print, printJson, printRefusal, programName, UsageError } from './output.ts';

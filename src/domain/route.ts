@@ -1,6 +1,9 @@
 import type { LineType, ParsedNumber } from './phone-number.ts';
 import type { Channel } from './provider.ts';
 
+/** What routes call the provider of development mode by: messages go to a page instead of a phone. */
+export const INBOX = 'inbox';
+
 /** One step of a route. */
 export type RouteEntry = {
   readonly provider: string;

@@ -1,10 +1,8 @@
 import { Type } from 'typebox';
 import type { PhoneNumber } from '../domain/phone-number.ts';
 import { type Channel, channels, type MessagingProvider, type OutgoingMessage } from '../domain/provider.ts';
+import { INBOX } from '../domain/route.ts';
 import { accepted, defineProvider, type ProviderContext } from '../provider-kit/define-provider.ts';
-
-/** What routes call it by. */
-export const INBOX = 'inbox';
 
 /** One message that stopped here instead of going out. */
 export type InboxEntry = {

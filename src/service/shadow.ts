@@ -1,6 +1,6 @@
 import { normalizeCode } from '../domain/code.ts';
+import { INBOX } from '../domain/route.ts';
 import { type ShadowEntry, shadowAppOf } from '../domain/shadow.ts';
-import { INBOX } from '../providers/inbox.ts';
 import type { App } from './app.ts';
 import { appOf, type OpenProvider, type ServiceContext } from './context.ts';
 import { type Countersign, countersignOf } from './countersign.ts';

@@ -3,7 +3,7 @@ import type { Config } from '../../config/config.ts';
 import { convert, estimateDispatch } from '../../domain/price.ts';
 import type { Channel } from '../../domain/provider.ts';
 import type { RouteEntry } from '../../domain/route.ts';
-import { INBOX } from '../../providers/inbox.ts';
+import { INBOX } from '../../domain/route.ts';
 import type { App } from '../../service/app.ts';
 import { type Finding, fault, fine, skipped } from './finding.ts';
 

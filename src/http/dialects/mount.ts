@@ -1,8 +1,8 @@
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import { isAddress } from '../../domain/email.ts';
 import { CountersignError, type Refusal, refuse } from '../../domain/problem.ts';
+import { INBOX } from '../../domain/route.ts';
 import { shadowAppOf } from '../../domain/shadow.ts';
-import { INBOX } from '../../providers/inbox.ts';
 import type { Log } from '../../service/context.ts';
 import { refusalOf } from '../problem.ts';
 import type { Served } from '../served.ts';
