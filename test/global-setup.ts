@@ -1,7 +1,7 @@
-import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { installFromDebian } from './servers/debian.ts';
+import { findPrograms, isExecutable } from './servers/machine.ts';
+import { type SharedServers, startSharedServers } from './servers/shared.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -16,19 +16,36 @@ const macApplications = [
   '/Applications/Chromium.app/Contents/MacOS/Chromium',
 ];
 
-/** Runs once before all tests: what they need from the machine is looked for here, and installed where that is possible. */
-export function setup(project: TestProject): void {
-  project.provide('chromium', wantsBrowser(project) ? findOrInstallChromium() : null);
+const noServers: SharedServers = { postgresUrl: null, redisUrl: null, redisClusterUrls: null, redisClusterTurns: null };
+
+/**
+ * Runs once before all tests: what they need from the machine is looked for here, and installed where that is possible.
+ * @returns what runs once after them
+ */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  project.provide('chromium', wants(project, browserTests) ? findOrInstallChromium() : null);
+  const { isCi, workers } = { isCi: Boolean(process.env['CI']), workers: project.config.maxWorkers };
+  const shared = wants(project, serverTests) ? await startSharedServers({ isCi, workers }) : undefined;
+  const { postgresUrl, redisUrl, redisClusterUrls, redisClusterTurns } = shared?.servers ?? noServers;
+  project.provide('postgresUrl', postgresUrl);
+  project.provide('redisUrl', redisUrl);
+  project.provide('redisClusterUrls', redisClusterUrls);
+  project.provide('redisClusterTurns', redisClusterTurns);
+  return async () => shared?.close();
 }
 
-/** False for a run of named files without a page among them, such as `npm test -- test/domain`. */
-function wantsBrowser(project: TestProject): boolean {
+const browserTests = /\/test\/web\//;
+/** Nothing but SQLite is asked for by `test/stores/sqlite*`. */
+const serverTests = /\/test\/(?:stores\/(?!sqlite)|many-nodes\/|servers\/|cli\/migrate)/;
+
+/** False for a run of named files without one of those among them, such as `npm test -- test/domain`. */
+function wants(project: TestProject, tests: RegExp): boolean {
   const files = project.vitest.state.getPaths();
-  return files.length === 0 || files.some((file) => file.replaceAll('\\', '/').includes('/test/web/'));
+  return files.length === 0 || files.some((file) => tests.test(file.replaceAll('\\', '/')));
 }
 
 function findOrInstallChromium(): string | null {
-  const found = findChromium() ?? installChromium();
+  const found = findChromium() ?? (installFromDebian('Chromium', ['chromium']) ? findChromium() : null);
   if (found !== null) return found;
   const missing =
     'No Chromium found. Install it (Debian, Ubuntu: `apt-get install chromium`; macOS: `brew install --cask chromium`) ' +
@@ -45,31 +62,5 @@ function findChromium(): string | null {
     if (isExecutable(given)) return given;
     throw new Error(`CHROMIUM_PATH is '${given}', and there is no program.`);
   }
-  const directories = (process.env['PATH'] ?? '').split(delimiter).filter((directory) => directory !== '');
-  const candidates = names.flatMap((name) => directories.map((directory) => join(directory, name)));
-  return [...candidates, ...macApplications].find(isExecutable) ?? null;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Only where it needs no question: as root, on Debian or a child of it. */
-function installChromium(): string | null {
-  if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) return null;
-  console.error('Installing Chromium for the tests of the pages: apt-get install chromium (once, a minute or two) …');
-  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  for (const args of [['update'], ['install', '-y', '--no-install-recommends', 'chromium']]) {
-    const run = spawnSync('apt-get', args, { env: environment, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
-    if (run.status !== 0) {
-      console.error(`apt-get ${args.join(' ')} failed: ${run.error?.message ?? run.stderr.trim()}`);
-      return null;
-    }
-  }
-  return findChromium();
+  return findPrograms(names)[0] ?? macApplications.find(isExecutable) ?? null;
 }
