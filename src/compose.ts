@@ -1,6 +1,4 @@
-import { createHmac, randomFillSync } from 'node:crypto';
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { createHmac, randomFillSync, randomUUID } from 'node:crypto';
 import type { Config } from './config/config.ts';
 import { developmentSecret } from './config/development-secret.ts';
 import { ConfigError, type FileConfig, loadConfig, resolveConfig } from './config/load.ts';
@@ -9,25 +7,22 @@ import { channels } from './domain/provider.ts';
 import { INBOX } from './domain/route.ts';
 import type { Store } from './domain/store.ts';
 import type { Served } from './http/served.ts';
+import { openStore } from './open-store.ts';
 import type { ProviderContext } from './provider-kit/define-provider.ts';
 import { createHttpClient } from './provider-kit/http-client.ts';
 import { createInbox, type Inbox } from './providers/inbox.ts';
 import { providerDefinitions } from './providers/index.ts';
 import type { Log, OpenProvider, ServiceContext } from './service/context.ts';
 import { type Countersign, countersignOf } from './service/countersign.ts';
+import { openHealthExchange } from './service/health-exchange.ts';
+import { startHousekeeping } from './service/housekeeping.ts';
 import { ProviderHealth } from './service/provider-health.ts';
 import { recordReports } from './service/record-delivery.ts';
 import { createSealer } from './service/sealer.ts';
 import { openShadow } from './service/shadow.ts';
-import { takeUpDue } from './service/take-up.ts';
+import { openSharedClock, type SharedClock } from './service/shared-clock.ts';
 import { openTokens } from './service/tokens.ts';
 import { createUnderWay } from './service/under-way.ts';
-import { openSqliteStore } from './stores/sqlite/sqlite-store.ts';
-
-const HOUSEKEEPING_EVERY_MS = 5000;
-const PROBE_EVERY_MS = 1000;
-const MOST_SWEEPS = 200;
-const SWEEP_PAUSE_MS = 10;
 
 /** What can be put in the place of the real thing: time and randomness by tests, log and store by anybody. */
 export type Parts = {
@@ -42,11 +37,6 @@ export type Parts = {
 
 /** A running service with what only the server needs besides its face. */
 export type Composed = Served & { readonly config: Config };
-
-/** Where the embedded database is. */
-export function databaseFileOf({ dataDir }: Pick<Config, 'dataDir'>): string {
-  return join(dataDir, 'countersign.db');
-}
 
 export function loadProcessConfig(): Promise<Config> {
   return loadConfig(process.cwd(), process.env, providerDefinitions);
@@ -66,13 +56,17 @@ export async function createCountersign(config: FileConfig = {}, parts: Parts = 
 }
 
 export async function compose(config: Config, parts: Parts = {}): Promise<Composed> {
-  const now = parts.now ?? Date.now;
   const randomBytes = parts.randomBytes ?? pooledRandomBytes();
   const log = parts.log ?? silent;
   const secret = config.secret ?? developmentSecret(config.dataDir);
   const sealer = createSealer(secret, randomBytes);
-  const store = parts.store ?? openSqliteStore(databaseFileOf(config));
+  const store = parts.store ?? (await openStore(config, log));
   try {
+    const clock =
+      parts.now === undefined
+        ? await openSharedClock(store, log, machineClock)
+        : { now: parts.now, measure: () => Promise.resolve() };
+    const { now } = clock;
     const http = createHttpClient(now, process.env);
     const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;
     const providers = await openProviders(config, inbox, { now, http });
@@ -96,7 +90,7 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
         config.publicUrl === undefined ? undefined : `${config.publicUrl}/v1/reports/${id}/${reportSecretOf(id)}`,
     };
     listenForReports(context);
-    const housekeeping = parts.housekeeping === false ? undefined : startHousekeeping(context, config.retentionMs);
+    const housekeeping = parts.housekeeping === false ? undefined : await keepHouse(context, config, clock);
     const close = async () => {
       await housekeeping?.stop();
       await Promise.all([...providers.values()].map((provider) => closeProvider(provider, log)));
@@ -111,6 +105,15 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
     throw error;
   }
 }
+
+/** What a server does besides answering. Before its first answer it knows what the other nodes have found out. */
+async function keepHouse(context: ServiceContext, { retentionMs }: Config, clock: SharedClock) {
+  const exchange = openHealthExchange(context.store, context.health, context.log);
+  await exchange.poll();
+  return startHousekeeping(context, { retentionMs, holder: randomUUID(), exchange, clock });
+}
+
+const machineClock = { wall: () => Date.now(), monotonic: () => performance.now() };
 
 /** @throws ConfigError that names every provider which cannot be opened */
 export async function openProviders(
@@ -184,49 +187,6 @@ function listenForReports(context: ServiceContext): void {
       );
     });
   }
-}
-
-/** Takes up messages that are due and deletes what has ended: once at the start, then every few seconds. */
-function startHousekeeping(context: ServiceContext, retentionMs: number): { stop: () => Promise<void> } {
-  let isStopped = false;
-  let isNextWaiting = false;
-  const round = async () => {
-    try {
-      await takeUpDue(context);
-      const now = context.now();
-      // As long as there is something to delete, with room for requests in between: else a busy service would delete
-      // less than it makes.
-      for (let sweeps = 0; sweeps < MOST_SWEEPS && !isStopped; sweeps += 1) {
-        const { deleted } = await context.store.sweep(now, now - retentionMs);
-        if (deleted === 0) break;
-        await delay(SWEEP_PAUSE_MS);
-      }
-    } catch (error) {
-      if (!isStopped)
-        context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
-    }
-  };
-  let running = round();
-  const timer = setInterval(() => {
-    // One round waits for one that takes longer than the time between two, and no more: a stop waits for all of them.
-    if (isNextWaiting) return;
-    isNextWaiting = true;
-    running = running.then(async () => {
-      isNextWaiting = false;
-      if (!isStopped) await round();
-    });
-  }, HOUSEKEEPING_EVERY_MS);
-  timer.unref();
-  const probing = setInterval(() => context.health.probeDue(context.providers.values()), PROBE_EVERY_MS);
-  probing.unref();
-  return {
-    async stop() {
-      isStopped = true;
-      clearInterval(timer);
-      clearInterval(probing);
-      await running;
-    },
-  };
 }
 
 /** One call of the operating system for a hundred requests. */

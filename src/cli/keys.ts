@@ -98,8 +98,8 @@ export const revokeKey = defineCommand({
 export const rotateSigningKey = defineCommand({
   name: 'keys rotate-signing',
   positionals: '',
-  description: `Signs tokens with a new key from now on. Tokens signed before stay valid: /.well-known/jwks.json keeps the
-older public keys. A running server signs with the new key within ten seconds.`,
+  description: `Makes a new key to sign tokens with. /.well-known/jwks.json shows it within ten seconds, and running servers sign
+with it after twenty, when all of them know it. Tokens signed before stay valid: the older public keys are kept.`,
   options: { json: jsonOption },
   async run({ json }, positionals) {
     expectPositionals('keys rotate-signing', positionals);
@@ -108,7 +108,7 @@ older public keys. A running server signs with the new key within ten seconds.`,
       if (json === true) printJson({ kid });
       else
         print(
-          `New signing key: ${kid}\nTokens signed before stay valid. A running server signs with it within ten seconds.`,
+          `New signing key: ${kid}\nTokens signed before stay valid. Running servers sign with it in twenty seconds, when all of them know it.`,
         );
       return exitCodes.done;
     });

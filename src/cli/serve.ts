@@ -4,6 +4,7 @@ import { compose, loadProcessConfig } from '../compose.ts';
 import type { Config } from '../config/config.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { addressOf, buildServer } from '../http/server.ts';
+import { nameOfStore } from '../open-store.ts';
 import { defineCommand, expectPositionals } from './command.ts';
 import { showOnConsole } from './console-messages.ts';
 import { greeting } from './greeting.ts';
@@ -61,6 +62,7 @@ async function startServer(): Promise<void> {
   log.info(
     {
       mode: config.mode,
+      store: nameOfStore(config),
       address: addressOf(server, config.host),
       apps: [...config.apps.keys()],
       providers: composed.countersign.providers.list(),

@@ -30,6 +30,12 @@ export type Config = {
   readonly host: string;
   readonly port: number;
   readonly dataDir: string;
+  /** PostgreSQL, with a password: never to be shown. Undefined: the embedded database */
+  readonly databaseUrl: string | undefined;
+  /** connections to it, of this process */
+  readonly databasePoolSize: number;
+  /** Redis in front of it, likewise secret; the seed nodes of a Cluster with commas between them */
+  readonly redisUrl: string | undefined;
   readonly publicUrl: string | undefined;
   readonly trustedProxies: readonly string[];
   readonly logLevel: string;

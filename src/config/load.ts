@@ -17,6 +17,7 @@ import { accountFaults, callerFaults, type DialectSetting, pathFaults, resolveDi
 import { faultsOf, isRecord } from './faults.ts';
 import { configuredProviders } from './providers.ts';
 import { AppSchema, type AppSettings, FileSchema } from './schema.ts';
+import { serverFaults } from './store-servers.ts';
 import { NamedVariables } from './variables.ts';
 
 type AppInput = Partial<Omit<AppSettings, 'limits' | 'guesses' | 'autofill' | 'budget' | 'dialect'>> & {
@@ -51,6 +52,9 @@ const variables = {
   HOST: 'host',
   PORT: 'port',
   DATA_DIR: 'dataDir',
+  DATABASE_URL: 'databaseUrl',
+  DATABASE_POOL_SIZE: 'databasePoolSize',
+  REDIS_URL: 'redisUrl',
   PUBLIC_URL: 'publicUrl',
   TRUSTED_PROXIES: 'trustedProxies',
   LOG_LEVEL: 'logLevel',
@@ -143,7 +147,11 @@ export function resolveConfig(
     const value = environment[variable];
     if (value === undefined || value === '') continue;
     merged[key] =
-      key === 'port' ? numberOrText(value) : key === 'trustedProxies' ? value.split(/[\s,]+/).filter(Boolean) : value;
+      key === 'port' || key === 'databasePoolSize'
+        ? numberOrText(value)
+        : key === 'trustedProxies'
+          ? value.split(/[\s,]+/).filter(Boolean)
+          : value;
     variableOf.set(key, variable);
   }
   merged['apps'] = withAppVariables(merged['apps'], environment, variableOf);
@@ -201,7 +209,8 @@ export function resolveConfig(
   faults.push(...pathFaults(dialects), ...callerFaults(dialects, resolvedApps), ...accountFaults(resolvedApps));
   faults.unshift(...unknownVariables(environment, named));
   faults.push(...proxyFaults(filled.trustedProxies ?? [], nameOf('trustedProxies')));
-  faults.push(...secretFaults(filled.secret, mode));
+  faults.push(...serverFaults(filled, nameOf));
+  faults.push(...secretFaults(filled, mode));
   if (faults.length > 0) throw new ConfigError([...new Set(faults)]);
   return {
     mode,
@@ -209,6 +218,9 @@ export function resolveConfig(
     host: filled.host ?? (mode === 'production' ? '0.0.0.0' : '127.0.0.1'),
     port: filled.port ?? 8080,
     dataDir: resolve(cwd, filled.dataDir ?? 'data'),
+    databaseUrl: filled.databaseUrl,
+    databasePoolSize: filled.databasePoolSize ?? 10,
+    redisUrl: filled.redisUrl,
     publicUrl: filled.publicUrl?.replace(/\/+$/, ''),
     trustedProxies: filled.trustedProxies ?? [],
     logLevel: filled.logLevel ?? 'info',
@@ -277,8 +289,12 @@ function isNetwork(text: string): boolean {
   );
 }
 
-function secretFaults(secret: string | undefined, mode: Mode): string[] {
+function secretFaults({ secret, databaseUrl }: FileConfig, mode: Mode): string[] {
   if (secret === undefined) {
+    if (databaseUrl !== undefined)
+      return [
+        `COUNTERSIGN_SECRET is missing: all nodes that share a database need the same one, of at least ${SECRET_BYTES} bytes, in development too; make one with \`openssl rand -hex 32\``,
+      ];
     return mode === 'production'
       ? [
           `COUNTERSIGN_SECRET is missing: production needs a secret of at least ${SECRET_BYTES} bytes; make one with \`openssl rand -hex 32\``,

@@ -228,6 +228,9 @@ export const FileSchema = Type.Object(
     host: Type.Optional(Type.String({ minLength: 1 })),
     port: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535 })),
     dataDir: Type.Optional(Type.String({ minLength: 1 })),
+    databaseUrl: Type.Optional(Type.String({ secret: true })),
+    databasePoolSize: Type.Optional(Type.Integer({ minimum: 1, maximum: 200 })),
+    redisUrl: Type.Optional(Type.String({ secret: true })),
     publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#]+$' })),
     trustedProxies: Type.Optional(
       Type.Array(Type.String({ minLength: 1 }), { description: 'addresses or networks, e.g. 10.0.0.0/8' }),

@@ -31,6 +31,11 @@ const MAX_COOL_OFF_MS = 60_000;
 /** A trial that nobody reported back from (its process died, say) does not keep a provider out for ever. */
 const TRIAL_MS = 15_000;
 const THROTTLED_MS = 1000;
+/** How much later than the node that found it out the others try: by then they have heard of its trial. */
+const FINDER_FIRST_MS = 1000;
+/** The longest that a breaker can be open for, with some room for clocks of two nodes that are not quite the same. */
+const LONGEST_OPEN_MS = MAX_COOL_OFF_MS + 2 * FINDER_FIRST_MS;
+const LONGEST_TRIAL_MS = TRIAL_MS + FINDER_FIRST_MS;
 
 /** `open`: skip it. `trial`: the cool-off is over, and the next hand-over shows whether it is well again. */
 export function stateOf(breaker: Breaker, now: number): 'closed' | 'open' | 'trial' {
@@ -40,8 +45,8 @@ export function stateOf(breaker: Breaker, now: number): 'closed' | 'open' | 'tri
 
 /** Until when nothing is handed over; undefined when something may be. */
 export function outUntil({ openUntil, trialUntil }: Breaker, now: number): number | undefined {
-  if (lasts(openUntil, now, MAX_COOL_OFF_MS)) return openUntil;
-  return lasts(trialUntil, now, TRIAL_MS) ? trialUntil : undefined;
+  if (lasts(openUntil, now, LONGEST_OPEN_MS)) return openUntil;
+  return lasts(trialUntil, now, LONGEST_TRIAL_MS) ? trialUntil : undefined;
 }
 
 /** What ends later than it can have been set to was set by a clock that has been put right since. */
@@ -52,6 +57,19 @@ function lasts(until: number | undefined, now: number, longestMs: number): boole
 /** The breaker while a trial is on its way: everybody else still goes elsewhere. */
 export function beginTrial(breaker: Breaker, now: number): Breaker {
   return { ...breaker, trialUntil: now + TRIAL_MS };
+}
+
+/**
+ * As it is on a node that heard of it from another, which tries first: else each of them would, at the same moment.
+ * @param own what that node knows itself: it stays where the word is no news
+ */
+export function afterWord(own: Breaker, heard: Breaker, now: number): Breaker {
+  const isClosed = own.openUntil === undefined;
+  // What this node has counted of one that is well goes on.
+  if (heard.openUntil === undefined) return isClosed ? own : closedBreaker;
+  const after = { ...heard, outcomes: [], openUntil: heard.openUntil + FINDER_FIRST_MS };
+  // It is to be tried again anyway, and this node has nothing against it.
+  return isClosed && outUntil(after, now) === undefined ? own : after;
 }
 
 /** Is it the provider that is at fault, in all countries alike? */

@@ -1,3 +1,4 @@
+import type { Breaker } from './circuit-breaker.ts';
 import type { Message } from './message.ts';
 import type { PhoneNumber } from './phone-number.ts';
 import type { DeliveryReport } from './provider.ts';
@@ -98,6 +99,16 @@ export type SigningKey = {
   readonly sealedPrivateKey: Uint8Array;
   readonly publicJwk: string;
   readonly createdAt: number;
+};
+
+/** What one node has found out about a provider, for all others. */
+export type SharedBreaker = {
+  readonly provider: string;
+  /** a country, `-` for numbers of none, `*` for all countries together */
+  readonly place: string;
+  readonly breaker: Breaker;
+  /** ms since the epoch */
+  readonly changedAt: number;
 };
 
 /** A message that has to be looked at. */
@@ -257,6 +268,23 @@ export interface Store {
    * and idempotency keys that no rule looks at any more. Called again and again.
    */
   sweep(now: number, historyBefore: number): Promise<{ readonly deleted: number }>;
+
+  /**
+   * Work that one of many nodes should do. Nodes die at any time, and clocks differ: what is done under a lease must be
+   * right also when two do it.
+   * @param holder a name that no other node has
+   * @param until when others may have it, unless the holder takes it again before
+   * @returns whether the holder has it now
+   */
+  lease(name: string, holder: string, now: number, until: number): Promise<boolean>;
+  /** Keeps the newest word on a provider; an older one than is kept changes nothing. */
+  shareBreaker(shared: SharedBreaker): Promise<void>;
+  listBreakers(): Promise<readonly SharedBreaker[]>;
+  /**
+   * What the clock of the store's server says (ms since the epoch), so that nodes whose own clocks differ go by one.
+   * Undefined where the store has no server, and so this machine's clock.
+   */
+  clock(): Promise<number | undefined>;
   /** Rejects when nothing can be written. */
   probe(now: number): Promise<void>;
   close(): Promise<void>;

@@ -192,7 +192,7 @@ export interface Countersign {
   readonly tokens: {
     /** The public keys under which tokens can be checked. */
     jwks(): Promise<JSONWebKeySet>;
-    /** Signs with a new key from now on; tokens signed before stay valid. @returns the new key's id */
+    /** Makes a new key, which signs once all nodes know it, in 20 s; tokens signed before stay valid. @returns its id */
     rotate(): Promise<string>;
   };
   readonly keys: {

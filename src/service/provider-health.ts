@@ -1,5 +1,6 @@
 import {
   afterOutcome,
+  afterWord,
   type Breaker,
   beginTrial,
   closedBreaker,
@@ -8,10 +9,11 @@ import {
   stateOf,
 } from '../domain/circuit-breaker.ts';
 import type { FailureReason, SendOutcome } from '../domain/provider.ts';
+import type { SharedBreaker } from '../domain/store.ts';
 import type { Log, OpenProvider } from './context.ts';
 import { withinDeadline } from './deadline.ts';
 
-/** How a provider is, as this process has seen it. Instants are ms since the epoch. */
+/** How a provider is, as far as this process knows. Instants are ms since the epoch. */
 export type HealthView = {
   readonly provider: string;
   /** undefined: in all countries alike */
@@ -46,6 +48,9 @@ export class ProviderHealth {
   /** By provider: when the next hand-over may leave, were they evenly spread. */
   readonly #nextSlots = new Map<string, number>();
   readonly #probes = new Map<string, 'under-way' | 'ready'>();
+  /** By breaker: when it was opened, closed or tried last, here or by another node. */
+  readonly #changedAt = new Map<string, number>();
+  #tell: ((shared: SharedBreaker) => void) | undefined;
 
   constructor(now: () => number, log: Log) {
     this.#now = now;
@@ -75,7 +80,7 @@ export class ProviderHealth {
     for (const place of [ALL, country ?? NOWHERE]) {
       const breaker = this.#read(provider.id, place);
       if (breaker.openUntil === undefined) continue;
-      this.#probes.delete(`${provider.id} ${place}`);
+      this.#probes.delete(keyOf(provider.id, place));
       this.#write(provider.id, place, beginTrial(breaker, now));
     }
     return { kind: 'go', waitMs };
@@ -121,6 +126,27 @@ export class ProviderHealth {
     }
   }
 
+  /** @param tell is told of each breaker that opens, is closed or has a trial begun, for the other nodes */
+  onChange(tell: ((shared: SharedBreaker) => void) | undefined): void {
+    this.#tell = tell;
+  }
+
+  /** Takes in what other nodes have found out, where that is newer than what this one knows. */
+  learn(words: readonly SharedBreaker[]): void {
+    for (const { provider, place, breaker: heard, changedAt } of words) {
+      const key = keyOf(provider, place);
+      if (changedAt <= (this.#changedAt.get(key) ?? 0)) continue;
+      this.#changedAt.set(key, changedAt);
+      const before = this.#read(provider, place);
+      const after = afterWord(before, heard, this.#now());
+      if (after === before) continue;
+      // What it was asked before says nothing now.
+      this.#probes.delete(key);
+      this.#keep(provider, place, after);
+      this.#logChange(provider, place, before, after, { foundBy: 'another node' });
+    }
+  }
+
   viewOf(id: string): ProviderView {
     const now = this.#now();
     const places = [...(this.#breakers.get(id)?.keys() ?? [])].filter((place) => place !== ALL);
@@ -133,17 +159,22 @@ export class ProviderHealth {
     const after = afterOutcome(before, reason, this.#now(), retryAfterMs);
     if (after === before) return;
     this.#write(id, place, after);
+    this.#logChange(id, place, before, after, {});
+  }
+
+  #logChange(id: string, place: string, before: Breaker, after: Breaker, further: object): void {
     const wasOpen = before.openUntil !== undefined;
-    const fields = { provider: id, ...(place === ALL ? {} : { country: place }), reason };
+    const fields = { provider: id, ...(place === ALL ? {} : { country: place }), ...further };
     if (!wasOpen && after.openUntil !== undefined) {
-      this.#log.warn({ ...fields, coolOffMs: after.openUntil - this.#now() }, 'provider taken out of its routes');
+      const coolOffMs = after.openUntil - this.#now();
+      this.#log.warn({ ...fields, reason: after.reason, coolOffMs }, 'provider taken out of its routes');
     } else if (wasOpen && after.openUntil === undefined) this.#log.info(fields, 'provider back in its routes');
   }
 
   /** Asks a provider that is to be tried again, where it can be asked; the message at hand goes elsewhere meanwhile. */
   #isProven({ id, provider }: OpenProvider, place: string): boolean {
     if (provider.probe === undefined) return true;
-    const key = `${id} ${place}`;
+    const key = keyOf(id, place);
     const known = this.#probes.get(key);
     if (known === 'ready') return true;
     if (known === undefined) {
@@ -161,12 +192,17 @@ export class ProviderHealth {
     } catch {
       reason = 'unavailable';
     }
-    if (reason === undefined) {
+    const now = this.#now();
+    const breaker = this.#read(id, place);
+    // Another node has tried it meanwhile: that says more.
+    const isOvertaken = stateOf(breaker, now) !== 'trial';
+    if (reason === undefined && !isOvertaken) {
       this.#probes.set(key, 'ready');
       return;
     }
     this.#probes.delete(key);
-    this.#write(id, place, beginTrial(this.#read(id, place), this.#now()));
+    if (reason === undefined || isOvertaken) return;
+    this.#write(id, place, beginTrial(breaker, now));
     this.#note(id, place, reason);
   }
 
@@ -189,6 +225,18 @@ export class ProviderHealth {
   }
 
   #write(id: string, place: string, breaker: Breaker): void {
+    const before = this.#read(id, place);
+    this.#keep(id, place, breaker);
+    // What was merely counted is each node's own.
+    if (before.openUntil === breaker.openUntil && before.trialUntil === breaker.trialUntil) return;
+    const key = keyOf(id, place);
+    // Later than what it follows on, also where another node's clock is a little ahead.
+    const changedAt = Math.max(this.#now(), (this.#changedAt.get(key) ?? 0) + 1);
+    this.#changedAt.set(key, changedAt);
+    this.#tell?.({ provider: id, place, breaker: { ...breaker, outcomes: [] }, changedAt });
+  }
+
+  #keep(id: string, place: string, breaker: Breaker): void {
     const places = this.#breakers.get(id) ?? new Map<string, Breaker>();
     this.#breakers.set(id, places);
     if (breaker === closedBreaker) places.delete(place);
@@ -211,6 +259,10 @@ export class ProviderHealth {
 const ALL = '*';
 /** Numbers of no country: satellite phones, international toll-free. */
 const NOWHERE = '-';
+
+function keyOf(provider: string, place: string): string {
+  return `${provider} ${place}`;
+}
 
 function closedView(provider: string): HealthView {
   return { provider, country: undefined, state: 'closed', reason: undefined, openUntil: undefined };

@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
+import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from 'jose';
 import { isAddress } from '../domain/email.ts';
 import type { PhoneNumber } from '../domain/phone-number.ts';
 import { CountersignError } from '../domain/problem.ts';
@@ -13,6 +13,10 @@ const TOKEN_TTL_SECONDS = 900;
 const TRUST_DAYS = 180;
 /** How soon a rotation made by another process is noticed. */
 const RELOAD_AFTER_MS = 10_000;
+/** A new key signs once every node has surely loaded it: none is shown a token that it takes for forged. */
+const SIGNS_AFTER_MS = 2 * RELOAD_AFTER_MS;
+/** A key that is not known may be a new one, or anybody's invention: how often the store is asked at most. */
+const ASK_AGAIN_AFTER_MS = 1000;
 
 export type Tokens = {
   /** A JWT (EdDSA) that says: this number, or mailbox, was held by whoever typed the code. */
@@ -21,7 +25,7 @@ export type Tokens = {
   jwks(now: number): Promise<JSONWebKeySet>;
   /** Is it a token of an earlier approval of that number for that app? Its expiry does not matter here. */
   provesEarlierApproval(token: string, app: string, number: PhoneNumber, now: number): Promise<boolean>;
-  /** Makes a new signing key. @returns its id */
+  /** Makes a new signing key. It is published at once, and signs from `SIGNS_AFTER_MS` on. @returns its id */
   rotate(now: number): Promise<string>;
 };
 
@@ -34,24 +38,40 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
     await store.addSigningKey(makeKey(sealer, now), true);
     stored = await store.listSigningKeys();
   }
-  let current = load(stored, sealer);
+  const loaded = new Map<string, LoadedKey>();
   let jwks = jwksOf(stored);
   let loadedAt = now;
   let reloading: Promise<void> | undefined;
+  // Here and not with the first approval: whoever set another secret should be told at the start.
+  loadedOf(stored[0]);
+
+  function loadedOf(key: SigningKey | undefined): LoadedKey {
+    if (key === undefined) throw new Error('there is no signing key');
+    const known = loaded.get(key.id) ?? load(key, sealer);
+    loaded.set(key.id, known);
+    return known;
+  }
+
+  function signerAt(at: number): LoadedKey {
+    // The first key of all signs at once, since nobody has another.
+    return loadedOf(stored.find(({ createdAt }) => createdAt + SIGNS_AFTER_MS <= at) ?? stored.at(-1));
+  }
 
   async function reload(at: number): Promise<void> {
     const keys = await store.listSigningKeys();
     loadedAt = at;
     if (keys[0]?.id !== stored[0]?.id) {
-      current = load(keys, sealer);
+      // One that cannot be opened, since its node has another secret, is not taken in.
+      loadedOf(keys[0]);
       jwks = jwksOf(keys);
       stored = keys;
     }
     reloading = undefined;
   }
 
-  function refresh(at: number): Promise<void> {
-    if (at - loadedAt < RELOAD_AFTER_MS) return Promise.resolve();
+  /** @param olderThanMs what was loaded longer ago than this is loaded again */
+  function refresh(at: number, olderThanMs = RELOAD_AFTER_MS): Promise<void> {
+    if (Math.abs(at - loadedAt) < olderThanMs) return Promise.resolve();
     reloading ??= reload(at).catch(() => {
       // The keys at hand stay good; the store's own callers report that it is away.
       reloading = undefined;
@@ -62,6 +82,7 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
   return {
     issue(verification, at) {
       void refresh(at);
+      const { encodedHeader, privateKey } = signerAt(at);
       const seconds = Math.floor(at / 1000);
       const payload = JSON.stringify({
         iss: issuer,
@@ -74,9 +95,9 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
         purpose: verification.purpose,
         channel: verification.channel,
       });
-      const signed = `${current.encodedHeader}.${Buffer.from(payload).toString('base64url')}`;
+      const signed = `${encodedHeader}.${Buffer.from(payload).toString('base64url')}`;
       // By node:crypto: jose goes through WebCrypto, which takes twice as long, and each check of a code signs once.
-      return `${signed}.${sign(null, Buffer.from(signed), current.privateKey).toString('base64url')}`;
+      return `${signed}.${sign(null, Buffer.from(signed), privateKey).toString('base64url')}`;
     },
     async jwks(at) {
       await refresh(at);
@@ -85,6 +106,8 @@ export async function openTokens(store: Store, sealer: Sealer, issuer: string, n
     async provesEarlierApproval(token, app, number, at) {
       await refresh(at);
       try {
+        const { kid } = decodeProtectedHeader(token);
+        if (stored.every(({ id }) => id !== kid)) await refresh(at, ASK_AGAIN_AFTER_MS);
         const { payload } = await jwtVerify(token, createLocalJWKSet(jwks), {
           issuer,
           audience: app,
@@ -128,11 +151,10 @@ function makeKey(sealer: Sealer, now: number): SigningKey {
   };
 }
 
-function load([newest]: readonly SigningKey[], sealer: Sealer): LoadedKey {
-  if (newest === undefined) throw new Error('there is no signing key');
+function load({ id, sealedPrivateKey }: SigningKey, sealer: Sealer): LoadedKey {
   let der: Buffer;
   try {
-    der = sealer.open(newest.sealedPrivateKey, newest.id);
+    der = sealer.open(sealedPrivateKey, id);
   } catch (error) {
     throw new CountersignError(
       'config-invalid',
@@ -141,7 +163,7 @@ function load([newest]: readonly SigningKey[], sealer: Sealer): LoadedKey {
     );
   }
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  const header = JSON.stringify({ alg: 'EdDSA', typ: 'JWT', kid: newest.id });
+  const header = JSON.stringify({ alg: 'EdDSA', typ: 'JWT', kid: id });
   return { privateKey, encodedHeader: Buffer.from(header).toString('base64url') };
 }
 

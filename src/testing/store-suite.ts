@@ -6,6 +6,7 @@ import { describeDue } from './store-due.ts';
 import { describeHousekeeping } from './store-housekeeping.ts';
 import { describeManaged } from './store-managed.ts';
 import { describeMessages } from './store-messages.ts';
+import { describeNodes } from './store-nodes.ts';
 import { describeOwnCodes } from './store-own-codes.ts';
 import { describeResources } from './store-resources.ts';
 import { describeShadow } from './store-shadow.ts';
@@ -61,5 +62,6 @@ export function describeStore(name: string, open: () => Promise<OpenedStores>): 
     describeUsers(stores);
     describeShadow(stores);
     describeHousekeeping(stores);
+    describeNodes(stores);
   });
 }

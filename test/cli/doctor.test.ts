@@ -434,7 +434,7 @@ describe('rules of the doctor', () => {
     const resultOf = (...aheadMs: number[]) =>
       clockFinding(
         now,
-        aheadMs.map((each) => ({ host: 'api.example.com', aheadMs: each })),
+        aheadMs.map((each) => ({ source: 'api.example.com', aheadMs: each })),
         undefined,
       );
     expect(resultOf(30_000).result).toBe('fine');

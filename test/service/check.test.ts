@@ -244,11 +244,12 @@ describe('the token of an approval', () => {
       if (answer.kind !== 'approved') throw new Error('not approved');
       return answer;
     };
-    const before = await approve();
+    const before = { ...(await approve()), at: clock.now };
     const newKey = await countersign.tokens.rotate();
-    const after = await approve();
+    clock.advance(20_000);
+    const after = { ...(await approve()), at: clock.now };
     const other = await again();
-    for (const { token, verification } of [before, after]) {
+    for (const { token, verification, at } of [before, after]) {
       const { payload } = await jwtVerify(token, createLocalJWKSet(await other.tokens.jwks()), {
         currentDate: new Date(clock.now),
       });
@@ -257,8 +258,8 @@ describe('the token of an approval', () => {
         aud: 'default',
         sub: NUMBER,
         jti: verification.id,
-        iat: clock.now / 1000,
-        exp: clock.now / 1000 + 900,
+        iat: at / 1000,
+        exp: at / 1000 + 900,
         phone_number: NUMBER,
         phone_number_verified: true,
         purpose: 'payment',
@@ -298,5 +299,28 @@ describe('API keys', () => {
     clock.advance(2000);
     expect(await countersign.keys.verify(key)).toBeUndefined();
     expect(await countersign.keys.revoke('key_nothing')).toBe(false);
+  });
+
+  it('that are made or revoked on one node are good or refused on all: at once, and within two seconds', async () => {
+    const { countersign: a, clock, again } = await openBench();
+    const nodes = [a, await again(), await again()];
+    const verify = (key: string) => Promise.all(nodes.map((node) => node.keys.verify(key)));
+    const { key, kept } = await a.keys.create({ app: 'default', name: 'back end' });
+    expect(await verify(key)).toEqual(['default', 'default', 'default']);
+    clock.advance(500);
+    await nodes[1]?.keys.revoke(kept.id);
+    // What a node was asked just before, it may still believe.
+    await verify(key);
+    clock.advance(1500);
+    expect(await verify(key)).toEqual([undefined, undefined, undefined]);
+  });
+
+  it('are not remembered for longer where the clock of the machine was set back', async () => {
+    const { countersign, clock } = await openBench();
+    const { key, kept } = await countersign.keys.create({ app: 'default', name: 'back end' });
+    expect(await countersign.keys.verify(key)).toBe('default');
+    await countersign.keys.revoke(kept.id);
+    clock.advance(-60_000);
+    expect(await countersign.keys.verify(key)).toBeUndefined();
   });
 });

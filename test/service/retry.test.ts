@@ -104,9 +104,14 @@ describe('a start that no provider takes, of an app that tries again', () => {
       const { id } = answer.verification;
       bench.fake.answer = takes('fake');
       await bench.pass(5 * SECOND);
+      // Its breaker is open for ten seconds, and another process waits one more for the one that opened it.
+      if (reason === 'account') {
+        expect(bench.fake.codes).toHaveLength(1);
+        await bench.pass(6 * SECOND);
+      }
       expect(bench.fake.codes).toHaveLength(2);
       expect(bench.fake.codes[0]).toBe(bench.fake.codes[1]);
-      expect(bench.fake.received[1]).toMatchObject({ validitySeconds: 595 });
+      expect(bench.fake.received[1]).toMatchObject({ validitySeconds: reason === 'account' ? 589 : 595 });
       expect(await bench.lastMessage()).toMatchObject({
         status: 'queued',
         dispatches: [{ reason }, { state: 'queued', providerMessageId: 'fake took it' }],

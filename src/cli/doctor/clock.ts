@@ -9,7 +9,7 @@ const EARLIEST = Date.UTC(2025, 0, 1);
 const SET_IT = 'Let the machine set its clock by NTP (`timedatectl set-ntp true`): codes and tokens live by it.';
 
 /** What another machine's clock showed, and how far ours was from it then; ms, positive when ours is ahead. */
-export type ClockSample = { readonly host: string; readonly aheadMs: number };
+export type ClockSample = { readonly source: string; readonly aheadMs: number };
 
 /**
  * Collects the `Date` headers of all answers while `work` runs. The requests are made anyway, so the comparison costs none.
@@ -19,7 +19,7 @@ export async function sampleClocks(now: () => number, work: () => Promise<void>)
   const take = (host: string, date: string | undefined) => {
     const theirs = Date.parse(date ?? '');
     // Half a second: the header's seconds are cut off.
-    if (!Number.isNaN(theirs)) samples.push({ host, aheadMs: now() - theirs - 500 });
+    if (!Number.isNaN(theirs)) samples.push({ source: `the Date header of ${host}`, aheadMs: now() - theirs - 500 });
   };
   const onHttp = (event: unknown) => {
     const { request, response } = event as { request: ClientRequest; response: IncomingMessage };
@@ -52,7 +52,7 @@ export function clockFinding(now: number, samples: readonly ClockSample[], lastW
   const [nearest] = samples.toSorted((a, b) => Math.abs(a.aheadMs) - Math.abs(b.aheadMs));
   if (nearest !== undefined) {
     const seconds = Math.round(Math.abs(nearest.aheadMs) / 1000);
-    const compared = `compared with the Date header of ${nearest.host}`;
+    const compared = `compared with ${nearest.source}`;
     if (Math.abs(nearest.aheadMs) <= TOLERATED_MS)
       return fine('clock', `right to ${Math.max(1, seconds)} s, ${compared}`);
     return fault('clock', `it is ${seconds} s ${nearest.aheadMs > 0 ? 'ahead' : 'behind'}, ${compared}`, SET_IT);

@@ -99,7 +99,7 @@ async function examine(
     // That the database was made with another secret says more than that this one looks good.
     ...(store.findings.some(({ check }) => check === 'secret') ? [] : [secretFinding(config)]),
     ...store.findings,
-    clockFinding(Date.now(), samples, lastWriteAt),
+    clockFinding(Date.now(), [...samples, ...(store.clocks ?? [])], lastWriteAt),
     await portFinding(config, store.jwks),
     publicUrlFinding(config, providers.reporting),
     ...(config.providers.length === 0

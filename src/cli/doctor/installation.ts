@@ -1,10 +1,12 @@
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
-import { type Composed, compose, databaseFileOf } from '../../compose.ts';
+import { type Composed, compose } from '../../compose.ts';
 import type { Config } from '../../config/config.ts';
 import { CountersignError } from '../../domain/problem.ts';
+import { databaseFileOf, nameOfStore } from '../../open-store.ts';
 import { findRunningServer } from '../running-server.ts';
+import type { ClockSample } from './clock.ts';
 import { type Finding, fault, fine, skipped } from './finding.ts';
 
 const LEAST_FREE_BYTES = 100 * 1024 * 1024;
@@ -14,6 +16,8 @@ export type StoreReport = {
   /** undefined when there is no store yet, or none that can be opened */
   readonly jwks: Awaited<ReturnType<Composed['countersign']['tokens']['jwks']>> | undefined;
   readonly reportSecretOf?: Composed['reportSecretOf'];
+  /** what the clock of the store's server showed, where it has one */
+  readonly clocks?: readonly ClockSample[];
 };
 
 /**
@@ -22,7 +26,8 @@ export type StoreReport = {
  */
 export async function examineStore(config: Config): Promise<StoreReport> {
   const file = databaseFileOf(config);
-  if (!existsSync(file)) return { findings: [futureStore(config.dataDir, file)], jwks: undefined };
+  const isEmbedded = config.databaseUrl === undefined;
+  if (isEmbedded && !existsSync(file)) return { findings: [futureStore(config.dataDir, file)], jwks: undefined };
   if (config.secret === undefined && !existsSync(secretFileOf(config))) {
     const detail = `${file} is there, and the secret that it was made with is not in ${secretFileOf(config)}`;
     return {
@@ -40,7 +45,11 @@ export async function examineStore(config: Config): Promise<StoreReport> {
   try {
     await countersign.ready();
     const jwks = await countersign.tokens.jwks();
-    return { findings: [roomFinding(file)], jwks, reportSecretOf: composed.reportSecretOf };
+    const { reportSecretOf } = composed;
+    if (isEmbedded) return { findings: [roomFinding(file)], jwks, reportSecretOf };
+    const clock = { source: "the clock of the database's server", aheadMs: Date.now() - composed.now() };
+    const answers = fine('store', `${nameOfStore(config)}: answers, and can be written`);
+    return { findings: [answers], jwks, reportSecretOf, clocks: [clock] };
   } catch (error) {
     return { findings: [storeFault(error)], jwks: undefined };
   } finally {
@@ -51,8 +60,9 @@ export async function examineStore(config: Config): Promise<StoreReport> {
 function storeFault(error: unknown): Finding {
   if (!(error instanceof CountersignError)) throw error;
   // Their messages say what to do already: a sentence each.
-  const [, detail = error.message, fix = ''] = /^(.*?[.)]) ((?:Is|Set|Start|Give)\b.*)$/s.exec(error.message) ?? [];
-  return fault(error.code === 'config-invalid' ? 'secret' : 'store', detail, fix);
+  const [, detail = error.message, fix = 'See docs/problems.md, under store-unavailable.'] =
+    /^(.*?[.)]) ((?:Is|Set|Start|Give)\b.*)$/s.exec(error.message) ?? /^(.*?\)): (.+)$/s.exec(error.message) ?? [];
+  return fault(error.code === 'config-invalid' ? 'secret' : 'store', detail, `${fix[0]?.toUpperCase()}${fix.slice(1)}`);
 }
 
 function futureStore(dataDir: string, file: string): Finding {
@@ -80,8 +90,10 @@ function roomFinding(file: string): Finding {
     : fine('store', `${file} can be written, ${free}`);
 }
 
-/** When the database was written last; to be asked before it is opened. */
+/** When the embedded database was written last; to be asked before it is opened. */
 export function lastWriteOf(config: Config): number | undefined {
+  // What is on a server was written by many machines.
+  if (config.databaseUrl !== undefined) return undefined;
   const file = databaseFileOf(config);
   const times = [file, `${file}-wal`].filter((path) => existsSync(path)).map((path) => statSync(path).mtimeMs);
   return times.length === 0 ? undefined : Math.max(...times);

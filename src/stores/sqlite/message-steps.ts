@@ -13,17 +13,9 @@ import type {
 } from '../../domain/store.ts';
 import { usageOfDispatch, usageOfLateCost } from '../../domain/usage.ts';
 import type { Verification } from '../../domain/verification.ts';
+import { dispatchesToText } from '../records.ts';
 import type { Counters } from './counters.ts';
-import {
-  dispatchesToText,
-  integer,
-  messageColumns,
-  messageParameters,
-  placeholders,
-  type Row,
-  text,
-  toMessage,
-} from './rows.ts';
+import { integer, messageColumns, messageParameters, placeholders, type Row, text, toMessage } from './rows.ts';
 
 /** Sorts after every id. */
 const LAST = '~';

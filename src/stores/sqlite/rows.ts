@@ -1,10 +1,11 @@
 import type { SQLOutputValue } from 'node:sqlite';
 import type { GuessLane } from '../../domain/guess-budget.ts';
-import type { Dispatch, Message, MessageState } from '../../domain/message.ts';
+import type { Message, MessageState } from '../../domain/message.ts';
 import type { CountryCode, PhoneNumber } from '../../domain/phone-number.ts';
 import type { Channel } from '../../domain/provider.ts';
 import type { TextEnding } from '../../domain/text-ending.ts';
 import type { Verification, VerificationState, Wording } from '../../domain/verification.ts';
+import { dispatchesOf, dispatchesToText, messageIdsOf, messageIdsToText } from '../records.ts';
 
 export type Row = Record<string, SQLOutputValue>;
 
@@ -92,14 +93,10 @@ export function toVerification(row: Row): Verification {
         : { provider: managedProvider, providerMessageId: text(row['managed_id']) },
     ownCodeSent: integer(row['own_code_sent']) === 1,
     sentByEmail: integer(row['sent_by_email']) === 1,
-    messageIds: optionalText(row['message_ids'])?.split(' ') ?? [],
+    messageIds: messageIdsOf(optionalText(row['message_ids'])),
     sealedCode: (row['sealed_code'] as Uint8Array | null) ?? undefined,
     wording: wording === undefined ? undefined : (JSON.parse(wording) as Wording),
   };
-}
-
-export function messageIdsToText(ids: readonly string[]): string | null {
-  return ids.length === 0 ? null : ids.join(' ');
 }
 
 export const messageColumns = `id, app, verification_id, number, country, channel, locale, encoding, segments,
@@ -146,30 +143,9 @@ export function toMessage(row: Row): Message {
     state: text(row['state']) as MessageState,
     createdAt: integer(row['created_at']),
     validUntil: integer(row['valid_until']),
-    dispatches: toDispatches(text(row['dispatches']), text(row['channel']) as Channel),
+    dispatches: dispatchesOf(text(row['dispatches']), text(row['channel']) as Channel),
   };
 }
-
-/** JSON objects with commas between them and no brackets around, so that further ones can be put behind. */
-export function dispatchesToText(dispatches: readonly Dispatch[]): string {
-  return dispatches.map((dispatch) => JSON.stringify(dispatch)).join(',');
-}
-
-/** @param channel of the message: rows of the first schema do not say it for each dispatch */
-function toDispatches(list: string, channel: Channel): Dispatch[] {
-  if (list === '') return [];
-  const kept = JSON.parse(`[${list}]`) as Partial<Dispatch>[];
-  // JSON leaves out what is undefined.
-  return kept.map((each) => ({ ...emptyDispatch, channel, ...each }) as Dispatch);
-}
-
-const emptyDispatch = {
-  providerMessageId: undefined,
-  reason: undefined,
-  errorCode: undefined,
-  estimatedCost: undefined,
-  reportedCost: undefined,
-};
 
 /** `?, ?, ?` for a list of columns. */
 export function placeholders(columns: string): string {

@@ -10,6 +10,7 @@ import { Eraser } from './eraser.ts';
 import { asStoreError, GroupCommit } from './group-commit.ts';
 import { type LogFile, openLogFile } from './log-file.ts';
 import { MessageSteps } from './message-steps.ts';
+import { NodeSteps } from './node-steps.ts';
 import { ResourceSteps } from './resource-steps.ts';
 import { integer, type Row, text } from './rows.ts';
 import { ShadowSteps } from './shadow-steps.ts';
@@ -45,6 +46,7 @@ class SqliteStore implements Store {
   readonly #resources: ResourceSteps;
   readonly #shadow: ShadowSteps;
   readonly #sweeper: Sweeper;
+  readonly #nodes: NodeSteps;
   readonly #statements: Record<
     | 'addApiKey'
     | 'findApiKey'
@@ -71,6 +73,7 @@ class SqliteStore implements Store {
     this.#resources = new ResourceSteps(database);
     this.#shadow = new ShadowSteps(database);
     this.#sweeper = new Sweeper(database);
+    this.#nodes = new NodeSteps(database);
     this.#commits = new GroupCommit(database, this.#log.sync, {
       beforeCommit: () => counters.writeBack(),
       afterEnd: (committed) => {
@@ -200,6 +203,14 @@ class SqliteStore implements Store {
         day: dayOf(historyBefore),
       }),
     );
+
+  // Neither outlives a machine that loses its power: whoever held a lease is gone, and a provider is soon found out again.
+  lease: Store['lease'] = (name, holder, now, until) =>
+    this.#commits.run(() => this.#nodes.lease(name, holder, now, until), 'committed');
+  shareBreaker: Store['shareBreaker'] = (shared) => this.#commits.run(() => this.#nodes.share(shared), 'committed');
+  listBreakers: Store['listBreakers'] = () => this.#read(() => this.#nodes.list());
+  /** The processes over one file are on one machine, and have its clock. */
+  clock: Store['clock'] = async () => undefined;
   probe: Store['probe'] = (now) =>
     this.#commits.run(() => {
       this.#statements.probe.run(now);

@@ -27,16 +27,10 @@ import {
   usedUp,
   type Verification,
 } from '../../domain/verification.ts';
+import { messageIdsToText } from '../records.ts';
 import { type Counters, guessesOf, type NumberRow } from './counters.ts';
 import type { MessageSteps } from './message-steps.ts';
-import {
-  messageIdsToText,
-  placeholders,
-  text,
-  toVerification,
-  verificationColumns,
-  verificationParameters,
-} from './rows.ts';
+import { placeholders, text, toVerification, verificationColumns, verificationParameters } from './rows.ts';
 
 /** An app that makes purposes up as it goes (`order-4711`) must not make a number's row longer with each. */
 const LIVE_BEFORE_CLEANING = 8;

@@ -1,0 +1,29 @@
+-- Steps that were asked for while others were under way share one transaction, and one wait for the disk. The first waits for its
+-- locks as it would alone; those behind it take theirs at once or are handed back, for nobody may wait while holding what others
+-- wait for. Each is a whole: one that fails takes nothing back of its neighbours.
+CREATE FUNCTION steps.run_together(batch jsonb) RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  outcomes jsonb[] := '{}';
+  outcome jsonb;
+  step jsonb;
+BEGIN
+  FOR i IN 0..jsonb_array_length(batch) - 1 LOOP
+    IF i = 1 THEN PERFORM set_config('countersign.waits', 'off', true); END IF;
+    step := batch->i->'step';
+    BEGIN
+      outcome := CASE batch->i->>'name'
+        WHEN 'start' THEN steps.start(step)
+        WHEN 'resend' THEN steps.resend(step)
+        WHEN 'check' THEN steps."check"(step)
+        WHEN 'add_message' THEN steps.add_message(step)
+        WHEN 'record_dispatch' THEN steps.record_dispatch(step)
+        WHEN 'record_report' THEN steps.record_report(step)
+      END;
+      outcomes := outcomes || jsonb_build_object('outcome', outcome);
+    EXCEPTION WHEN OTHERS THEN
+      outcomes := outcomes || jsonb_build_object('code', SQLSTATE, 'message', SQLERRM);
+    END;
+  END LOOP;
+  RETURN to_jsonb(outcomes);
+END $$;

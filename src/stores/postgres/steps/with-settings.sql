@@ -1,0 +1,19 @@
+-- Comes last: what the steps that are called from outside do not leave to the server's or the user's settings. A function's
+-- settings end with it, so nothing of them is left in the session.
+DO $$
+DECLARE
+  called regprocedure;
+BEGIN
+  FOR called IN
+    SELECT p.oid FROM pg_proc p
+     WHERE p.pronamespace = (SELECT l.pronamespace FROM pg_proc l WHERE l.oid = 'steps.lock'::regproc)
+       AND p.proargnames = '{step}'
+  LOOP
+    -- Whoever waits is told within two seconds that it was for nothing; the server must not go on waiting for nobody.
+    EXECUTE format('ALTER FUNCTION %s SET lock_timeout = %L', called, '1500ms');
+    -- Bytes within JSON are read in that form.
+    EXECUTE format('ALTER FUNCTION %s SET bytea_output = %L', called, 'hex');
+    -- Nobody's function or operator of the same name comes before the server's own.
+    EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', called);
+  END LOOP;
+END $$;

@@ -1,0 +1,74 @@
+import { CountersignError } from '../../domain/problem.ts';
+import type { PostgresStore } from '../postgres/postgres-store.ts';
+import type { StoreLog } from '../store-log.ts';
+import type { RedisClient } from './client.ts';
+import { APPS, markerOf } from './keys.ts';
+import { Mover } from './mover.ts';
+import { Revival } from './revival.ts';
+import type { ScriptName } from './scripts.ts';
+import type { Given } from './steps.ts';
+
+/** How often a step may find its app cold: once, and once more when the server was changed again meanwhile. */
+const TRIES = 3;
+const LOOK_FOR_APPS_AGAIN_MS = 500;
+
+/** Runs the scripts of apps, each on data that is whole. */
+export class Apps {
+  readonly mover: Mover;
+  readonly #redis: RedisClient;
+  readonly #postgres: PostgresStore;
+  readonly #revival: Revival;
+  /** that this node has seen */
+  readonly #known = new Set<string>();
+  #lookedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog) {
+    this.#redis = redis;
+    this.#postgres = postgres;
+    this.mover = new Mover(redis, postgres, log, () => this.#recent());
+    this.#revival = new Revival(redis, postgres, this.mover, log);
+  }
+
+  /** @throws CountersignError `store-unavailable` */
+  async run(name: ScriptName, app: string, given: Given): Promise<unknown> {
+    this.#known.add(app);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const result = await this.#redis.run(name, markerOf(app), JSON.stringify(given));
+      if (result === 'full') throw full();
+      if (result !== 'cold') return result;
+      await this.#revival.revive(app, given.now);
+    }
+    throw new CountersignError('store-unavailable', 'Redis is changing over from one server to another just now.');
+  }
+
+  /** All that have data: an app is not known to a node that has not seen it yet. */
+  async list(): Promise<readonly string[]> {
+    const kept = await this.#redis.do((redis) => redis.smembers(APPS));
+    // Emptied: what is due is known to PostgreSQL alone.
+    if (kept.length === 0) for (const app of await this.#appsOfDue()) this.#known.add(app);
+    for (const app of kept) this.#known.add(app);
+    this.#lookedAt = performance.now();
+    return [...this.#known];
+  }
+
+  /** The same, but for some that began within the last moment. */
+  async #recent(): Promise<readonly string[]> {
+    if (performance.now() - this.#lookedAt > LOOK_FOR_APPS_AGAIN_MS) return this.list();
+    return [...this.#known];
+  }
+
+  async #appsOfDue(): Promise<string[]> {
+    const { rows } = await this.#postgres.database.query(
+      'SELECT DISTINCT m.app FROM countersign.due d JOIN countersign.message m ON m.id = d.message_id',
+    );
+    return rows.map(({ app }) => String(app));
+  }
+}
+
+/** What PostgreSQL has not got yet is kept in Redis, whose memory has an end. */
+export function full(): CountersignError {
+  return new CountersignError(
+    'store-unavailable',
+    'PostgreSQL has been away for so long that Redis keeps no more for it: nothing new is begun until it is back.',
+  );
+}

@@ -1,0 +1,30 @@
+// The names of keys. All of an app have one hash tag: a step may touch any of them, in one script, also on a Cluster.
+
+/** Says that the app's data is whole; the scripts make the names of its other keys from it. */
+export function markerOf(app: string): string {
+  return `cs:{${app}}:warm`;
+}
+
+/** What changed and is not in PostgreSQL yet. */
+export function historyOf(app: string): string {
+  return `cs:{${app}}:history`;
+}
+
+/** Up to which moment was swept, see `RedisStore.sweep`. */
+export const SWEPT = 'swept';
+
+export function sweptOf(app: string): string {
+  return `cs:{${app}}:${SWEPT}`;
+}
+
+/** Apps that have data here. */
+export const APPS = 'cs:{apps}';
+
+export function apiKeyOf(hash: string): string {
+  return `cs:{key ${hash}}`;
+}
+
+/** Which message a provider's id belongs to, or a report that came before that is known: a report names no app. */
+export function reportOf(provider: string, providerMessageId: string): string {
+  return `cs:{report ${provider} ${providerMessageId}}`;
+}

@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { timeOfId } from '../../domain/id.ts';
+import { CountersignError } from '../../domain/problem.ts';
+import type { PostgresStore } from '../postgres/postgres-store.ts';
+import type { StoreLog } from '../store-log.ts';
+import { Batch } from './batch.ts';
+import type { RedisClient } from './client.ts';
+import { historyOf, markerOf } from './keys.ts';
+import { writeBatch } from './move.ts';
+import { type HistoryEntry, readEntries } from './snapshots.ts';
+
+/** Entries of one transaction. */
+const BATCH_ENTRIES = 500;
+/** How long what was written waits at most, while there is nothing else to do. */
+const LOOK_AGAIN_MS = 25;
+/** While another node moves for all: when to see whether it is still there. */
+const STAND_BY_MS = 500;
+const LEASE_SECONDS = 2;
+/** After a failure, so that a database that is away is not asked forty times a second. */
+const AFTER_FAILURE_MS = 200;
+const BUSY_AGAIN_MS = 3;
+
+const LEASE = `
+INSERT INTO countersign.lease AS l (name, holder, until)
+VALUES ('move history', $1, extract(epoch FROM clock_timestamp() + $2 * interval '1 second') * 1000)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE l.holder = excluded.holder OR l.until <= extract(epoch FROM clock_timestamp()) * 1000`;
+
+/** For the length of a transaction, also through a PgBouncer. */
+const LOCK_APP = "SELECT pg_try_advisory_xact_lock(hashtextextended('countersign history ' || $1, 0)) AS locked";
+
+/** A row is of a day whose table is not there yet. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const CHECK_VIOLATION = '23514';
+
+type Pass = 'empty' | 'busy' | { readonly moved: number };
+
+/**
+ * Moves the history of all apps from Redis into PostgreSQL. One node does it for all, by a lease; what is done twice all
+ * the same is done under a lock, and changes nothing the second time.
+ */
+export class Mover {
+  readonly #redis: RedisClient;
+  readonly #postgres: PostgresStore;
+  readonly #log: StoreLog;
+  readonly #apps: () => Promise<readonly string[]>;
+  readonly #holder = randomUUID();
+  readonly #drains = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
+  readonly #stop = new AbortController();
+  #isFailing = false;
+  #loop: Promise<void> | undefined;
+
+  /** @param apps that have a history in Redis */
+  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog, apps: () => Promise<readonly string[]>) {
+    this.#redis = redis;
+    this.#postgres = postgres;
+    this.#log = log;
+    this.#apps = apps;
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** Ends when the batch that is under way has ended. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#loop;
+  }
+
+  /**
+   * Everything that was written before this call is in PostgreSQL when it returns. Callers that come while others wait
+   * go together.
+   */
+  drain(app: string): Promise<void> {
+    const known = this.#drains.get(app);
+    if (known === undefined) {
+      const entry = { running: this.#drainNow(app), next: undefined as Promise<void> | undefined };
+      this.#drains.set(app, entry);
+      const end = () => {
+        if (entry.next === undefined) this.#drains.delete(app);
+      };
+      entry.running.then(end, end);
+      return entry.running;
+    }
+    // What is running may have begun before the caller's own writes.
+    known.next ??= known.running
+      .catch(() => undefined)
+      .then(() => {
+        this.#drains.delete(app);
+        return this.drain(app);
+      });
+    return known.next;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const pauseMs = await this.#round().catch((error: unknown) => this.#failed(error));
+      await delay(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  /** @returns how long until the next one */
+  async #round(): Promise<number> {
+    const { count } = await this.#postgres.database.query(LEASE, [this.#holder, LEASE_SECONDS]);
+    if (count === 0) return STAND_BY_MS;
+    const leasedUntil = performance.now() + (LEASE_SECONDS * 1000) / 2;
+    while (performance.now() < leasedUntil && !this.#stop.signal.aborted) {
+      const apps = await this.#apps();
+      const moved = await Promise.all(apps.map((app) => this.#moveIfAny(app)));
+      if (this.#isFailing) this.#log.warn({ postgres: this.#postgres.database.place }, 'history is moved again');
+      this.#isFailing = false;
+      if (moved.every((any) => !any)) await delay(LOOK_AGAIN_MS, undefined, { signal: this.#stop.signal, ref: false });
+    }
+    return 0;
+  }
+
+  #failed(error: unknown): number {
+    if (!this.#stop.signal.aborted && !this.#isFailing) {
+      this.#isFailing = true;
+      const message = error instanceof Error ? error.message : String(error);
+      if (error instanceof CountersignError) this.#log.warn({ error: message }, 'history cannot be moved just now');
+      else this.#log.error({ error: message }, 'history cannot be moved');
+    }
+    return AFTER_FAILURE_MS;
+  }
+
+  async #moveIfAny(app: string): Promise<boolean> {
+    if ((await this.#redis.do((redis) => redis.xlen(historyOf(app)))) === 0) return false;
+    return (await this.#pass(app)) !== 'empty';
+  }
+
+  async #drainNow(app: string): Promise<void> {
+    const [newest] = await this.#redis.do((redis) => redis.xrevrange(historyOf(app), '+', '-', 'COUNT', 1));
+    if (newest === undefined) return;
+    for (;;) {
+      const pass = await this.#pass(app);
+      if (pass === 'busy') await delay(BUSY_AGAIN_MS);
+      const left = await this.#redis.do((redis) => redis.xrange(historyOf(app), '-', newest[0], 'COUNT', 1));
+      if (left.length === 0) return;
+      if (this.#stop.signal.aborted) throw new CountersignError('store-unavailable', 'The store is closed.');
+    }
+  }
+
+  /** One batch of one app, unless another node is at it. */
+  async #pass(app: string): Promise<Pass> {
+    let entries: HistoryEntry[] = [];
+    const move = async (): Promise<Pass> => {
+      const result = await this.#postgres.database.transaction(async (query): Promise<Pass> => {
+        const { rows } = await query(LOCK_APP, [app]);
+        if (rows[0]?.['locked'] !== true) return 'busy';
+        const given = JSON.stringify({ now: 0, limit: BATCH_ENTRIES });
+        const [isBackward, taken] = (await this.#redis.run('take-history', markerOf(app), given)) as [number, unknown];
+        entries = readEntries(taken);
+        if (entries.length === 0) return 'empty';
+        await writeBatch(app, await Batch.of(entries, query), isBackward === 1, query);
+        return { moved: entries.length };
+      });
+      if (typeof result === 'object') await this.#drop(app, entries);
+      return result;
+    };
+    try {
+      return await move();
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== CHECK_VIOLATION) throw error;
+      await this.#postgres.partitions.ensureDaysOf(oneOfEachDay(entries));
+      return move();
+    }
+  }
+
+  async #drop(app: string, entries: readonly HistoryEntry[]): Promise<void> {
+    const ids = entries.map(({ id }) => id);
+    await this.#redis.run('drop-history', markerOf(app), JSON.stringify({ now: 0, ids }));
+  }
+}
+
+const DAY_MS = 86_400_000;
+
+function oneOfEachDay(entries: readonly HistoryEntry[]): string[] {
+  const days = new Map<string, string>();
+  for (const { changes } of entries) {
+    for (const change of changes) {
+      const id =
+        change.kind === 'verification' ? change.verification.id : change.kind === 'message' ? change.message.id : undefined;
+      if (id !== undefined) days.set(`${id.slice(0, 3)} ${Math.floor(timeOfId(id) / DAY_MS)}`, id);
+    }
+  }
+  return [...days.values()];
+}

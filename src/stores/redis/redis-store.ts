@@ -1,0 +1,329 @@
+import { firstIdAt } from '../../domain/id.ts';
+import { CountersignError } from '../../domain/problem.ts';
+import type { Due, Store } from '../../domain/store.ts';
+import type { Verification } from '../../domain/verification.ts';
+import type { PostgresStore } from '../postgres/postgres-store.ts';
+import { type MessageRecord, recordToMessage, recordToVerification, type VerificationRecord } from '../records.ts';
+import type { StoreLog } from '../store-log.ts';
+import { ApiKeys } from './api-keys.ts';
+import { Apps, full } from './apps.ts';
+import { RedisClient } from './client.ts';
+import { parseRedisUrl } from './connection.ts';
+import { historyOf, SWEPT, sweptOf } from './keys.ts';
+import { Reports } from './reports.ts';
+import { checkServers } from './server-check.ts';
+import {
+  checkGiven,
+  checkOutcome,
+  endingOutcome,
+  MOST_ENTRIES,
+  messageGiven,
+  resendGiven,
+  sendingOutcome,
+  startGiven,
+  takenOutcome,
+} from './steps.ts';
+
+export type RedisStoreOptions = {
+  /** `redis://user:password@host:6379/0`; of a Cluster several of its nodes, with commas between them */
+  readonly url: string;
+  /** where everything ends up; closed with the store */
+  readonly database: PostgresStore;
+  readonly log: StoreLog;
+};
+
+/**
+ * The store of high rates: what lives minutes is in Redis, one script for each step, and goes from there into PostgreSQL,
+ * which has whatever lives longer.
+ * @throws CountersignError `store-unavailable`, or `store-incompatible` for a server that this version cannot work with
+ */
+export async function openRedisStore({ url, database, log }: RedisStoreOptions): Promise<Store> {
+  const target = parseRedisUrl(url);
+  const redis = await RedisClient.connect(target, await checkServers(target), log);
+  return new RedisStore(redis, database, log);
+}
+
+/** Below 2 s: whoever waits is told in time that it was for nothing. */
+const ANSWER_DEADLINE_MS = 1800;
+/** Names of one erasing script: a fraction of a millisecond each. */
+const NAMES_OF_ONE_SCRIPT = 200;
+const SWEPT_KEPT_MS = 40 * 86_400_000;
+const PROBE_KEPT_MS = 60_000;
+
+/** What a sweep left: older ones are as if they were not there, until Redis forgets them by itself. */
+type Swept = { readonly now: number; readonly historyBefore: number };
+
+class RedisStore implements Store {
+  readonly #redis: RedisClient;
+  readonly #postgres: PostgresStore;
+  readonly #apps: Apps;
+  readonly #reports: Reports;
+  readonly #apiKeys: ApiKeys;
+  #closing: Promise<void> | undefined;
+
+  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog) {
+    this.#redis = redis;
+    this.#postgres = postgres;
+    this.#apps = new Apps(redis, postgres, log);
+    this.#reports = new Reports(redis, this.#apps, postgres);
+    this.#apiKeys = new ApiKeys(redis, postgres);
+    this.#apps.mover.start();
+  }
+
+  start: Store['start'] = (step) =>
+    inTime(async () => {
+      const given = startGiven(step);
+      return sendingOutcome(await this.#text('start', step.verification.app, given)) as Awaited<
+        ReturnType<Store['start']>
+      >;
+    });
+
+  resend: Store['resend'] = (step) =>
+    inTime(async () => {
+      return sendingOutcome(await this.#text('resend', step.app, resendGiven(step))) as Awaited<ReturnType<Store['resend']>>;
+    });
+
+  check: Store['check'] = (step) =>
+    inTime(async () => checkOutcome(await this.#text('check', step.app, checkGiven(step))));
+
+  settleCheck: Store['settleCheck'] = (step) =>
+    inTime(
+      async () =>
+        checkOutcome(await this.#text('settle-check', step.app, step)) as Awaited<ReturnType<Store['settleCheck']>>,
+    );
+
+  approve: Store['approve'] = (app, id, now) =>
+    inTime(
+      async () =>
+        endingOutcome(await this.#text('approve', app, { now, id })) as Awaited<ReturnType<Store['approve']>>,
+    );
+
+  cancel: Store['cancel'] = (app, id, now) =>
+    inTime(
+      async () =>
+        endingOutcome(await this.#text('cancel', app, { now, id })) as Awaited<ReturnType<Store['cancel']>>,
+    );
+
+  getVerification: Store['getVerification'] = (app, id) => inTime(() => this.#verification(app, id));
+
+  findVerification: Store['findVerification'] = ({ app, number, purpose, subject }) =>
+    inTime(async () => {
+      const ids = (await this.#apps.run('find-live', app, { number, purpose, subject })) as (string | null)[];
+      const found = await Promise.all(ids.map((id) => (id === null ? undefined : this.#verification(app, id))));
+      const [open, trusted] = found.map((each) => (each?.number === number ? each : undefined));
+      // Ids sort by the moment they were made.
+      return (trusted?.id ?? '') > (open?.id ?? '') ? trusted : open;
+    });
+
+  addMessage: Store['addMessage'] = (step) =>
+    inTime(async () => {
+      const given = messageGiven(step);
+      return sendingOutcome(await this.#text('add-message', step.message.app, given)) as Awaited<
+        ReturnType<Store['addMessage']>
+      >;
+    });
+
+  recordDispatch: Store['recordDispatch'] = (step) => inTime(() => this.#reports.recordDispatch(step));
+  recordReport: Store['recordReport'] = (provider, report, now) =>
+    inTime(() => this.#reports.recordReport(provider, report, now));
+
+  /** Whose it is, the id does not say; and only its own app has it. */
+  recordEmail: Store['recordEmail'] = (id) =>
+    inTime(async () => {
+      const apps = await this.#apps.list();
+      // For how long Redis keeps it: the one thing that this machine's clock is good for.
+      const given = { now: Date.now(), id };
+      await Promise.all(apps.map((app) => this.#apps.run('record-email', app, given)));
+    });
+
+  getMessage: Store['getMessage'] = (app, id) =>
+    inTime(async () => {
+      const [text, swept] = await this.#read(app, `m:${id}`);
+      if (text === undefined) return this.#postgres.getMessage(app, id);
+      const isSwept = swept !== undefined && id < firstIdAt('msg', swept.historyBefore);
+      return isSwept ? undefined : recordToMessage(JSON.parse(text) as MessageRecord);
+    });
+
+  listMessages: Store['listMessages'] = (app, query) =>
+    inTime(async () => {
+      await this.#apps.mover.drain(app);
+      return this.#postgres.listMessages(app, query);
+    });
+
+  claimDue: Store['claimDue'] = async (now, leaseUntil, limit) => {
+    const claimed: Due[] = [];
+    for (const app of await this.#apps.list()) {
+      if (claimed.length < limit) claimed.push(...(await this.#claimDueOf(app, now, leaseUntil, limit - claimed.length)));
+    }
+    return claimed;
+  };
+
+  getAnswer: Store['getAnswer'] = (app, key) =>
+    inTime(async () => {
+      const [text, swept] = await this.#read(app, `i:${key}`);
+      if (text === undefined) return undefined;
+      const kept = JSON.parse(text) as { readonly answer?: string; readonly expires_at: number };
+      return swept !== undefined && kept.expires_at < swept.now ? undefined : kept.answer;
+    });
+
+  takeBudget: Store['takeBudget'] = (app, take) =>
+    inTime(async () => {
+      return takenOutcome(await this.#text('take-budget', app, { budget: take })) as Awaited<ReturnType<Store['takeBudget']>>;
+    });
+
+  readUsage: Store['readUsage'] = (query) =>
+    inTime(async () => {
+      await this.#drain(query.app === undefined ? await this.#apps.list() : [query.app]);
+      return this.#postgres.readUsage(query);
+    });
+
+  /** PostgreSQL has the users, and has to know of the approval as well: one step of its own decides. */
+  signIn: Store['signIn'] = (step) =>
+    inTime(async () => {
+      await this.#apps.mover.drain(step.app);
+      return this.#postgres.signIn(step);
+    });
+
+  findUserByToken: Store['findUserByToken'] = (hash, now) => this.#postgres.findUserByToken(hash, now);
+  getUser: Store['getUser'] = (app, id) => this.#postgres.getUser(app, id);
+  updateUser: Store['updateUser'] = (app, id, change) => this.#postgres.updateUser(app, id, change);
+  revokeToken: Store['revokeToken'] = (hash, now) => this.#postgres.revokeToken(hash, now);
+  revokeTokens: Store['revokeTokens'] = (app, id) => this.#postgres.revokeTokens(app, id);
+  eraseUser: Store['eraseUser'] = (app, number) => this.#postgres.eraseUser(app, number);
+
+  /** What is in Redis goes with the first step; what was written of it before is moved, and erased there. */
+  eraseHistory: Store['eraseHistory'] = async (step) => {
+    const { app, number, answer, resumeAt } = step;
+    if (resumeAt === undefined) {
+      const given = { number, answer, limit: NAMES_OF_ONE_SCRIPT };
+      while (((await this.#apps.run('erase', app, given)) as number) > 0);
+    }
+    await this.#apps.mover.drain(app);
+    return this.#postgres.eraseHistory(step);
+  };
+
+  addResource: Store['addResource'] = (resource, most) => this.#postgres.addResource(resource, most);
+  getResource: Store['getResource'] = (app, kind, id) => this.#postgres.getResource(app, kind, id);
+  listResources: Store['listResources'] = (query) => this.#postgres.listResources(query);
+  updateResource: Store['updateResource'] = (change) => this.#postgres.updateResource(change);
+  removeResource: Store['removeResource'] = (app, kind, id) => this.#postgres.removeResource(app, kind, id);
+
+  recordShadow: Store['recordShadow'] = (entry) => this.#postgres.recordShadow(entry);
+  readShadow: Store['readShadow'] = (query) => this.#postgres.readShadow(query);
+
+  addApiKey: Store['addApiKey'] = (key) => this.#postgres.addApiKey(key);
+  findApiKey: Store['findApiKey'] = (hash) => inTime(() => this.#apiKeys.find(hash));
+  listApiKeys: Store['listApiKeys'] = () => this.#postgres.listApiKeys();
+  revokeApiKey: Store['revokeApiKey'] = (id, now) => inTime(() => this.#apiKeys.revoke(id, now));
+  listSigningKeys: Store['listSigningKeys'] = () => this.#postgres.listSigningKeys();
+  addSigningKey: Store['addSigningKey'] = (key, onlyFirst) => this.#postgres.addSigningKey(key, onlyFirst);
+
+  sweep: Store['sweep'] = async (now, historyBefore) => {
+    const apps = await this.#apps.list();
+    await this.#drain(apps);
+    const swept: Swept = { now, historyBefore };
+    for (const app of apps) {
+      await this.#redis.do((redis) => redis.set(sweptOf(app), JSON.stringify(swept), 'PX', SWEPT_KEPT_MS));
+    }
+    return this.#postgres.sweep(now, historyBefore);
+  };
+
+  lease: Store['lease'] = (name, holder, now, until) => this.#postgres.lease(name, holder, now, until);
+  shareBreaker: Store['shareBreaker'] = (shared) => this.#postgres.shareBreaker(shared);
+  listBreakers: Store['listBreakers'] = () => this.#postgres.listBreakers();
+
+  clock: Store['clock'] = () =>
+    inTime(async () => {
+      try {
+        return await this.#postgres.clock();
+      } catch {
+        const [seconds, micros] = await this.#redis.do((redis) => redis.time());
+        return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
+      }
+    });
+
+  /** PostgreSQL may be away for a while; only when Redis has no room left for what it should get, nothing can be written. */
+  probe: Store['probe'] = (now) =>
+    inTime(async () => {
+      await this.#redis.probe();
+      await this.#redis.do((redis) => redis.set('cs:{probe}', String(now), 'PX', PROBE_KEPT_MS));
+      for (const app of await this.#apps.list()) {
+        if ((await this.#redis.do((redis) => redis.xlen(historyOf(app)))) >= MOST_ENTRIES) throw full();
+      }
+    });
+
+  close: Store['close'] = () => {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  };
+
+  async #close(): Promise<void> {
+    await this.#apps.mover.stop();
+    this.#redis.close();
+    await this.#postgres.close();
+  }
+
+  async #text(...given: Parameters<Apps['run']>): Promise<string> {
+    return String(await this.#apps.run(...given));
+  }
+
+  async #read(app: string, name: string): Promise<[text: string | undefined, swept: Swept | undefined]> {
+    const [text, swept] = (await this.#apps.run('read', app, { names: [name, SWEPT] })) as (string | null)[];
+    return [text ?? undefined, swept == null ? undefined : (JSON.parse(swept) as Swept)];
+  }
+
+  async #verification(app: string, id: string): Promise<Verification | undefined> {
+    const [text, swept] = await this.#read(app, `v:${id}`);
+    if (text === undefined) return this.#postgres.getVerification(app, id);
+    const isSwept = swept !== undefined && id < firstIdAt('ver', swept.historyBefore);
+    return isSwept ? undefined : recordToVerification(JSON.parse(text) as VerificationRecord);
+  }
+
+  async #claimDueOf(app: string, now: number, leaseUntil: number, limit: number): Promise<Due[]> {
+    type Claimed = {
+      readonly due: readonly {
+        readonly message: MessageRecord & { readonly claims: number };
+        readonly verification?: VerificationRecord;
+      }[];
+      readonly absent: readonly string[];
+    };
+    const claimed: Due[] = [];
+    for (;;) {
+      const given = { now, leaseUntil, limit: limit - claimed.length };
+      const { due, absent } = JSON.parse(await this.#text('claim-due', app, given)) as Claimed;
+      for (const { message, verification } of due) {
+        const id = message.verification_id;
+        const known = verification === undefined ? undefined : recordToVerification(verification);
+        claimed.push({
+          message: recordToMessage(message),
+          claims: message.claims,
+          verification: known ?? (id === null ? undefined : await this.#postgres.getVerification(app, id)),
+        });
+      }
+      if (absent.length === 0) return claimed;
+      // They have outlived their time here: nobody looked for hours.
+      for (const id of absent) {
+        if (!(await this.#reports.restore(app, id, now))) await this.#apps.run('forget-due', app, { now, id });
+      }
+    }
+  }
+
+  async #drain(apps: readonly string[]): Promise<void> {
+    await Promise.all(apps.map((app) => this.#apps.mover.drain(app)));
+  }
+}
+
+/** An answer within the deadline, whatever happens to what it waits for. */
+async function inTime<Result>(work: () => Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new CountersignError('store-unavailable', 'Redis or PostgreSQL took too long; whether it is done is not known.'));
+    }, ANSWER_DEADLINE_MS);
+  });
+  try {
+    return await Promise.race([work(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

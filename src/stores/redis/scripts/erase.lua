@@ -1,0 +1,33 @@
+-- erase: deletes what is kept of a number, a bounded part of it; starts and guesses stay.
+-- Needs: app limits guesses slots warm
+-- KEYS[1]  the app's marker
+-- ARGV[1]  {now, number, answer, limit}
+-- Result   how many names are left to erase; `cold`
+
+-- Long enough for whoever has read the record just now.
+local TOMBSTONE_MS = HOUR_MS
+
+local index = prefix .. 'of:' .. step.number
+for _, name in ipairs(redis.call('ZREVRANGE', index, 0, step.limit - 1)) do
+  local kind, id = string.match(name, '^(%a):(.*)$')
+  local kept = get_record(name)
+  if kept and kind == 'i' then
+    kept.answer = step.answer
+    redis.call('SET', prefix .. name, cjson.encode(kept), 'KEEPTTL')
+  elseif kept then
+    redis.call('DEL', prefix .. name)
+    redis.call('SET', prefix .. 'gone:' .. id, '1', 'PX', TOMBSTONE_MS)
+    if kind == 'm' then redis.call('ZREM', prefix .. 'due', id) end
+    if kind == 'v' and kept.subject ~= null then
+      local key = subject_key(kept.subject, kept.purpose, kept.lane)
+      if redis.call('GET', key) == kept.id then redis.call('DEL', key) end
+    end
+  end
+  redis.call('ZREM', index, name)
+end
+
+local number = number_key_of(step.number)
+for _, field in ipairs(redis.call('HKEYS', number)) do
+  if string.sub(field, 1, #LIVE) == LIVE then redis.call('HDEL', number, field) end
+end
+return redis.call('ZCARD', index)

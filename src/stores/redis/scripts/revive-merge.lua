@@ -1,0 +1,70 @@
+-- revive-merge: what PostgreSQL knows is put beside what is here. Whatever was further on stays: it never goes back.
+-- Needs: app limits guesses slots sending
+-- KEYS[1]  the app's marker
+-- ARGV[1]  {now, token, patienceMs, verifications, messages: records with due_at, leased_until and claims,
+--          numbers: [{number, guesses}], budgets: [{day, spent}]}
+-- Result   `merged`, or `lost` when another one revives the app, or has done so
+
+local reviving = prefix .. 'reviving'
+if epoch or redis.call('GET', reviving) ~= step.token then return 'lost' end
+redis.call('PEXPIRE', reviving, whole(step.patienceMs))
+
+local function is_newer(given, known)
+  return not known or (known.revision or 0) < (given.revision or 0)
+end
+
+for _, given in ipairs(step.verifications) do
+  local known = get_record('v:' .. given.id)
+  local merged = is_newer(given, known) and given or known
+  local other = merged == given and known or given
+  if other then
+    merged.attempts = math.max(merged.attempts, other.attempts)
+    if merged.state == 'pending' and other.state ~= 'pending' then
+      merged.state = other.state
+      merged.sealed_code = null
+    end
+  end
+  write_verification(merged)
+  index_by_number(merged.number, 'v:' .. merged.id, merged.expires_at + VERIFICATION_KEPT_MS)
+  local newest = live_in(merged.number, merged.subject, merged.purpose, merged.lane)
+  -- Ids sort by the moment they were made.
+  if not newest or newest.id < merged.id then set_live(merged) end
+end
+
+for _, given in ipairs(step.messages) do
+  if is_newer(given, get_record('m:' .. given.id)) then
+    local _, leaves_at = write_message(given)
+    index_by_number(given.number, 'm:' .. given.id, leaves_at)
+  end
+end
+
+-- Which of two has more wrong guesses behind it.
+local function is_worse(a, b)
+  if a.lockedUntil ~= b.lockedUntil then return a.lockedUntil > b.lockedUntil end
+  local function events(log)
+    local sum = 0
+    for i = 2, #log, 2 do sum = sum + log[i] end
+    return sum
+  end
+  return events(a.log) > events(b.log)
+end
+
+for _, given in ipairs(step.numbers) do
+  local key = number_key_of(given.number)
+  for _, lane in ipairs({ 'open', 'trusted' }) do
+    local guesses = given.guesses[lane]
+    local is_known = redis.call('HEXISTS', key, lane) == 1
+    if guesses and not (is_known and not is_worse(guesses, read_guesses(given.number, lane))) then
+      redis.call('HSET', key, lane, guesses_text(guesses))
+      redis.call('PEXPIRE', key, whole(MEMORY_MS))
+    end
+  end
+end
+
+for _, given in ipairs(step.budgets) do
+  local key = budget_key(given.day)
+  if tonumber(redis.call('GET', key) or '0') < tonumber(given.spent) then
+    redis.call('SET', key, given.spent, 'PX', MEMORY_MS)
+  end
+end
+return 'merged'
