@@ -44,6 +44,11 @@ const commands: Readonly<Record<string, Listed>> = {
     summary: 'show how the answers of an old back end differ from ours',
     load: async () => (await import('./shadow.ts')).shadowReport,
   },
+  migrate: {
+    positionals: '--from sqlite:<path>',
+    summary: 'move from the embedded database to PostgreSQL',
+    load: async () => (await import('./migrate.ts')).migrate,
+  },
   simulate: {
     positionals: '<provider>',
     summary: 'stand in for a provider on this machine',

@@ -1,7 +1,7 @@
 import { CountersignError } from '../../domain/problem.ts';
 import { codeOf, type Query } from './database.ts';
 
-/** What a whole installation is copied into: empty tables that nobody else can write to until the transaction ends. */
+/** What a whole installation is copied into: empty tables that nobody else can use until the transaction ends. */
 export class CopyTarget {
   readonly #query: Query;
 
@@ -10,16 +10,19 @@ export class CopyTarget {
     this.#query = query;
   }
 
-  /** Keeps everybody else from writing. Nodes that start meanwhile find a database that cannot be used yet. */
+  /**
+   * Keeps everybody else out. From reading too: a node that starts meanwhile would find no signing key, make one, and wait
+   * with it for the end of the copy. So it finds a database that cannot be used yet.
+   */
   async lock(tables: readonly string[]): Promise<void> {
     await this.#query("SET LOCAL lock_timeout = '5s'");
     try {
-      await this.#query(`LOCK TABLE ${tables.map(nameOf).join(', ')} IN EXCLUSIVE MODE`);
+      await this.#query(`LOCK TABLE ${tables.map(nameOf).join(', ')} IN ACCESS EXCLUSIVE MODE`);
     } catch (error) {
       if (codeOf(error) !== '55P03') throw error;
       throw new CountersignError(
         'store-unavailable',
-        'Somebody else is writing to the database that is to be filled. Stop every node on it, and any other copy.',
+        'Somebody else is at work in the database that is to be filled. Stop every node on it, and any other copy.',
         { cause: error },
       );
     }
