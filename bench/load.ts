@@ -1,13 +1,15 @@
 // The load, a process of its own so that it takes nothing from the server: N connections that each do one pair of
 // requests after the other (closed loop), or pairs that begin at given instants whatever the server does (`--rate`).
+// Of several servers (`--port 8080,8081`) each caller asks one after the other.
 // It ends by itself and prints one line of JSON. `main.ts` starts it; by hand:
 //   node bench/load.ts --mode echo --port 8080 --connections 32 --seconds 5
 import { parseArgs } from 'node:util';
+import { Caller } from './caller.ts';
 import { CodeReader } from './code-file.ts';
-import { type Answer, HttpConnection } from './http-connection.ts';
+import type { Answer } from './http-connection.ts';
 import { Latencies, type LatencySummary } from './latencies.ts';
 import { addressAt, numberAt } from './number-pool.ts';
-import { readCpuBusySeconds, readProcessStats } from './process-stats.ts';
+import { readCpuBusySeconds, readProcessStats, readTreeBytes, readTreeCpuSeconds } from './process-stats.ts';
 
 export type LoadResult = {
   readonly pairs: number;
@@ -24,16 +26,22 @@ export type LoadResult = {
   readonly issued: number;
   /** CPU time over elapsed time. */
   readonly loadCpuShare: number;
+  /** The same with what the store's servers took that share the load's CPU. */
+  readonly loadAndStoresCpuShare: number;
+  /** Of all servers together. */
   readonly serverCpuSeconds?: number;
   readonly serverRssBytes?: number;
-  /** What all other processes took of the server's CPU, over elapsed time. */
+  /** What the store's own servers took, by their names; memory that their processes share is counted once. */
+  readonly stores: Readonly<Record<string, { readonly cpuSeconds: number; readonly bytes: number }>>;
+  /** What took of the server's CPU and has no business there, over elapsed time. */
   readonly foreignCpuShare?: number;
 };
 
 const { values: options } = parseArgs({
   options: {
     mode: { type: 'string', default: 'echo' },
-    port: { type: 'string' },
+    /** One or several with commas between them, and so are the pids. */
+    port: { type: 'string', default: '' },
     connections: { type: 'string', default: '32' },
     'warm-up': { type: 'string', default: '1' },
     seconds: { type: 'string', default: '5' },
@@ -46,7 +54,13 @@ const { values: options } = parseArgs({
     key: { type: 'string' },
     codes: { type: 'string' },
     /** Whose CPU time is read at the edges of the measured phase. */
-    'server-pid': { type: 'string' },
+    'server-pid': { type: 'string', default: '' },
+    /** `postgres:123`: a server of the store, whose CPU time is read too. */
+    store: { type: 'string', multiple: true, default: [] },
+    /** A server of the store that was given the servers' CPU. */
+    'neighbour-pid': { type: 'string', default: '' },
+    /** The store has the load's CPU too, so that the load must not wait busily. */
+    'shares-cpu': { type: 'boolean', default: false },
     /** The CPU that the server is pinned to. */
     'server-cpu': { type: 'string' },
   },
@@ -56,10 +70,15 @@ const maxErrors = 50;
 const codeDeadlineMs = 2000;
 const silenceMs = 10_000;
 
-const port = Number(options.port);
+const ports = numbersIn(options.port);
 const rate = options.rate === undefined ? undefined : Number(options.rate);
 const maxPairs = options.count === undefined ? Number.POSITIVE_INFINITY : Number(options.count);
-const serverPid = options['server-pid'] === undefined ? undefined : Number(options['server-pid']);
+const serverPids = numbersIn(options['server-pid']);
+const neighbourPids = numbersIn(options['neighbour-pid']);
+const storePids = options.store.map((text) => {
+  const [name = '', pid] = text.split(':');
+  return { name, pid: Number(pid) };
+});
 const codes = options.codes === undefined ? undefined : new CodeReader(options.codes);
 const pair = options.mode === 'pairs' ? verificationPair : echoPair;
 
@@ -76,14 +95,14 @@ let ended = 0;
 let stopped = false;
 let finished = false;
 
-const connections = Array.from({ length: Number(options.connections) }, () => {
-  return new HttpConnection(port, (error) => {
+const callers = Array.from({ length: Number(options.connections) }, (_, index) => {
+  return new Caller(ports, index, (error) => {
     fail(0, error.message);
     stopped = true;
     finish();
   });
 });
-await Promise.all(connections.map((connection) => connection.opened()));
+await Promise.all(callers.map((caller) => caller.opened()));
 
 // An answer counts when it comes between these two; a pair with a rate counts when it was meant to begin there.
 const warmUpSeconds = options.count === undefined ? Number(options['warm-up']) : 0;
@@ -105,42 +124,43 @@ if (Number.isFinite(measureTo)) {
 }
 watchForSilence();
 
-if (rate === undefined) for (const connection of connections) beginNext(connection);
+if (rate === undefined) for (const caller of callers) beginNext(caller);
 else pace(rate);
 
 /** Closed loop: the next pair begins when the last one ended. */
-function beginNext(connection: HttpConnection): void {
+function beginNext(caller: Caller): void {
   if (stopped || begun >= maxPairs) finish();
-  else begin(connection, performance.now(), () => beginNext(connection));
+  else begin(caller, performance.now(), () => beginNext(caller));
 }
 
 /** Open loop: a pair that finds no free connection, or a busy server, waits, and its wait counts. */
 function pace(pairsPerSecond: number): void {
-  const idle = [...connections];
+  const idle = [...callers];
   const waiting: number[] = [];
   let head = 0;
   let dueAt = performance.now();
-  // No timer: they are a millisecond coarse, which is what is to be measured. The load has its core to itself.
+  // No timer, where the load has its core to itself: they are a millisecond coarse, which is what is to be measured.
+  const later = options['shares-cpu'] ? (work: () => void) => setTimeout(work, 1) : setImmediate;
   const tick = (): void => {
     const now = performance.now();
     for (; dueAt <= now && !stopped; dueAt += (-Math.log(1 - Math.random()) * 1000) / pairsPerSecond)
       waiting.push(dueAt);
     while (head < waiting.length && idle.length > 0) {
-      const connection = idle.pop();
+      const caller = idle.pop();
       const intended = waiting[head++];
-      if (connection && intended !== undefined) begin(connection, intended, () => idle.push(connection));
+      if (caller && intended !== undefined) begin(caller, intended, () => idle.push(caller));
     }
     // Whoever still waits at the end is served: to leave out the slowest would flatter.
     if (stopped && head === waiting.length && running === 0) finish();
-    else setImmediate(tick);
+    else later(tick);
   };
   tick();
 }
 
-function begin(connection: HttpConnection, from: number, onDone: () => void): void {
+function begin(caller: Caller, from: number, onDone: () => void): void {
   running++;
   begun++;
-  pair(connection, next++, (startedAt, checkedFrom) => {
+  pair(caller, next++, (startedAt, checkedFrom) => {
     running--;
     ended++;
     const now = performance.now();
@@ -156,20 +176,20 @@ function begin(connection: HttpConnection, from: number, onDone: () => void): vo
 
 type PairDone = (startedAt: number, checkedFrom: number) => void;
 
-function echoPair(connection: HttpConnection, index: number, onDone: PairDone): void {
+function echoPair(caller: Caller, index: number, onDone: PairDone): void {
   const request = post(echoHead, startBody(index));
-  connection.send(request, (first) => {
+  caller.send(request, (first) => {
     expect(first, 201);
     const startedAt = performance.now();
-    connection.send(request, (second) => {
+    caller.send(request, (second) => {
       expect(second, 201);
       onDone(startedAt, startedAt);
     });
   });
 }
 
-function verificationPair(connection: HttpConnection, index: number, onDone: PairDone): void {
-  connection.send(post(startHead, startBody(index)), (started) => {
+function verificationPair(caller: Caller, index: number, onDone: PairDone): void {
+  caller.send(post(startHead, startBody(index)), (started) => {
     const startedAt = performance.now();
     if (!expect(started, 201)) return onDone(startedAt, startedAt);
     const { body } = started;
@@ -177,7 +197,7 @@ function verificationPair(connection: HttpConnection, index: number, onDone: Pai
     const id = body.slice(idAt, body.indexOf('"', idAt));
     const check = (code: string): void => {
       const checkedFrom = performance.now();
-      connection.send(post(postHead(`/v1/verifications/${id}/check`), `{"code":"${code}"}`), (checked) => {
+      caller.send(post(postHead(`/v1/verifications/${id}/check`), `{"code":"${code}"}`), (checked) => {
         expect(checked, 200);
         onDone(startedAt, checkedFrom);
       });
@@ -206,7 +226,7 @@ function startBody(index: number): string {
 
 function postHead(path: string): string {
   const key = options.key === undefined ? '' : `authorization: Bearer ${options.key}\r\n`;
-  return `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${key}content-type: application/json\r\ncontent-length: `;
+  return `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n${key}content-type: application/json\r\ncontent-length: `;
 }
 
 function post(head: string, body: string): string {
@@ -228,10 +248,19 @@ function fail(status: number, message: string): void {
 
 function sample() {
   const { user, system } = process.cpuUsage();
-  const server = serverPid === undefined ? undefined : readProcessStats(serverPid);
+  const servers = serverPids.map(readProcessStats).filter((stats) => stats !== undefined);
+  const stores = storePids.map(({ name, pid }) => ({ name, pid, cpuSeconds: readTreeCpuSeconds(pid) ?? Number.NaN }));
   const busySeconds =
     options['server-cpu'] === undefined ? undefined : readCpuBusySeconds(Number(options['server-cpu']));
-  return { at: performance.now(), cpuSeconds: (user + system) / 1e6, server, busySeconds };
+  return {
+    at: performance.now(),
+    cpuSeconds: (user + system) / 1e6,
+    serverCpuSeconds: servers.length === 0 ? undefined : sum(servers.map((stats) => stats.cpuSeconds)),
+    serverRssBytes: sum(servers.map((stats) => stats.rssBytes)),
+    stores,
+    neighboursCpuSeconds: sum(neighbourPids.map((pid) => readTreeCpuSeconds(pid) ?? 0)),
+    busySeconds,
+  };
 }
 
 /** A server that hangs must not make the bench hang. */
@@ -255,7 +284,17 @@ function finish(): void {
   const seconds = (to.at - from.at) / 1000;
   const summary = latencies.pair.summary();
   const pairs = latencies.pair.count;
-  const serverCpuSeconds = from.server && to.server ? to.server.cpuSeconds - from.server.cpuSeconds : undefined;
+  const serverCpuSeconds =
+    from.serverCpuSeconds === undefined || to.serverCpuSeconds === undefined
+      ? undefined
+      : to.serverCpuSeconds - from.serverCpuSeconds;
+  const neighbours = to.neighboursCpuSeconds - from.neighboursCpuSeconds;
+  const loadCpuSeconds = to.cpuSeconds - from.cpuSeconds;
+  const stores = to.stores.map(({ name, pid, cpuSeconds }, index) => {
+    const earlier = from.stores[index]?.cpuSeconds ?? Number.NaN;
+    return [name, { cpuSeconds: cpuSeconds - earlier, bytes: readTreeBytes(pid) ?? Number.NaN }] as const;
+  });
+  const besideLoad = sum(stores.map(([, { cpuSeconds }]) => cpuSeconds)) - neighbours;
   const result: LoadResult = {
     pairs,
     seconds,
@@ -266,11 +305,21 @@ function finish(): void {
     errors: Object.fromEntries(errors),
     ...(firstError === undefined ? {} : { firstError }),
     issued: next - Number(options.offset),
-    loadCpuShare: (to.cpuSeconds - from.cpuSeconds) / seconds,
-    ...(serverCpuSeconds === undefined || !to.server ? {} : { serverCpuSeconds, serverRssBytes: to.server.rssBytes }),
+    loadCpuShare: loadCpuSeconds / seconds,
+    loadAndStoresCpuShare: (loadCpuSeconds + besideLoad) / seconds,
+    stores: Object.fromEntries(stores),
+    ...(serverCpuSeconds === undefined ? {} : { serverCpuSeconds, serverRssBytes: to.serverRssBytes }),
     ...(serverCpuSeconds === undefined || from.busySeconds === undefined || to.busySeconds === undefined
       ? {}
-      : { foreignCpuShare: Math.max(0, to.busySeconds - from.busySeconds - serverCpuSeconds) / seconds }),
+      : { foreignCpuShare: Math.max(0, to.busySeconds - from.busySeconds - serverCpuSeconds - neighbours) / seconds }),
   };
   process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(errors.size > 0 ? 1 : 0));
+}
+
+function numbersIn(list: string): readonly number[] {
+  return list === '' ? [] : list.split(',').map(Number);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

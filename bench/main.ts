@@ -4,10 +4,13 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { type Disk, probeDisk } from './disk.ts';
+import type { Bench } from './measure.ts';
 import { type BenchOptions, readOptions, sections, usage } from './options.ts';
-import { choosePinning, type Pinning } from './pinning.ts';
-import { runSection, type SectionReport } from './sections.ts';
+import { choosePinning } from './pinning.ts';
+import type { SectionReport } from './sections/section.ts';
+import { runSection } from './sections.ts';
 import { defaultEntry } from './servers.ts';
+import { type StoreServers, startStoreServers } from './store-servers.ts';
 import { ms, whole } from './tables.ts';
 
 const options = readOptionsOrExit();
@@ -15,20 +18,26 @@ const pinning = choosePinning();
 const entry = options.serverEntry === undefined ? defaultEntry : resolve(options.serverEntry);
 const directory = options.directory ?? tmpdir();
 mkdirSync(directory, { recursive: true });
-const conditions = describeConditions(options, pinning, probeDisk(directory));
-console.log(conditions);
 
 const reports: Partial<Record<string, SectionReport>> = {};
+let conditions = '';
+let store: StoreServers | undefined;
+const disk = probeDisk(directory);
 try {
+  store = await startStoreServers(options, pinning);
+  conditions = describeConditions({ options, pinning, entry, store }, disk);
+  console.log(conditions);
   for (const section of sections.filter((name) => options.sections.has(name))) {
     console.error(`\n${section} …`);
-    const report = await runSection[section]({ options, pinning, entry });
+    const report = await runSection[section]({ options, pinning, entry, store });
     reports[section] = report;
     console.log(`\n### ${report.title}\n\n${report.text}`);
   }
 } catch (error) {
   console.error(`\nbench: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
+} finally {
+  await store?.close();
 }
 
 if (options.jsonFile !== undefined) {
@@ -52,17 +61,26 @@ function readOptionsOrExit(): BenchOptions {
 }
 
 /** Figures without these say nothing. */
-function describeConditions({ store, rounds, seconds, warmUpSeconds }: BenchOptions, cpu: Pinning, disk: Disk): string {
+function describeConditions({ options, pinning, store }: Bench, disk: Disk): string {
+  const { rounds, seconds, warmUpSeconds } = options;
   const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${whole(totalmem() / 2 ** 30)} GB`;
   const cores =
-    cpu.kind === 'pinned'
-      ? `server on CPU ${cpu.server}, load on CPU ${cpu.load}`
-      : `NOT PINNED to CPUs (${cpu.why}): compare with nothing`;
+    pinning.kind === 'pinned'
+      ? `server on CPU ${pinning.server}, load on CPU ${pinning.load}${whereStoresAre(options)}`
+      : `NOT PINNED to CPUs (${pinning.why}): compare with nothing`;
   const where = disk.isMemory
     ? `${disk.directory} IS MEMORY, so durability costs nothing here: name a disk with --directory`
     : `fdatasync ${ms(disk.fdatasyncMs)} ms`;
   return [
     `Node.js ${process.version}, ${process.platform} ${process.arch}, ${machine}; ${cores}.`,
-    `Store ${store}, ${where}. Medians of ${rounds} × ${seconds} s, each after ${warmUpSeconds} s of warm-up.`,
+    `Store ${store.description}, ${where}. Medians of ${rounds} × ${seconds} s, each after ${warmUpSeconds} s of warm-up.`,
   ].join('\n');
+}
+
+function whereStoresAre({ store, placements }: BenchOptions): string {
+  if (store === 'sqlite') return '';
+  const where = placements[0] === 'same' ? 'that of the server' : 'that of the load';
+  return store === 'postgres'
+    ? `, PostgreSQL on ${where}`
+    : `, Redis on ${where} unless a table says otherwise, PostgreSQL on that of the load`;
 }

@@ -5,12 +5,14 @@ import type { LoadResult } from './load.ts';
 import type { BenchOptions } from './options.ts';
 import { commandFor, type Pinning } from './pinning.ts';
 import { createInstallation, defaultEntry, type Installation, type RunningServer } from './servers.ts';
+import type { StoreServers } from './store-servers.ts';
 
 /** What every section is given. */
 export type Bench = {
   readonly options: BenchOptions;
   readonly pinning: Pinning;
   readonly entry: string;
+  readonly store: StoreServers;
 };
 
 export type LoadOptions = {
@@ -21,39 +23,44 @@ export type LoadOptions = {
   readonly count?: number;
 };
 
-export function newInstallation({ options, entry }: Bench): Installation {
-  return createInstallation({ entry, under: options.directory });
+export function newInstallation({ options, entry, store }: Bench): Promise<Installation> {
+  return createInstallation({ entry, under: options.directory, store });
 }
 
 export const isDefaultEntry = ({ entry }: Bench): boolean => entry === defaultEntry;
 
 export function loadFloor(bench: Bench, server: RunningServer, load: LoadOptions): Promise<LoadResult> {
-  return run(bench, server, load, ['--mode', 'echo']);
+  return run(bench, [server], load, ['--mode', 'echo']);
 }
 
+/** @param servers each caller asks one after the other */
 export async function loadPairs(
   bench: Bench,
   installation: Installation,
-  server: RunningServer,
+  servers: readonly RunningServer[],
   load: LoadOptions,
 ): Promise<LoadResult> {
   const { key, codesFile, nextNumber } = installation;
   const more = ['--mode', 'pairs', '--key', key, '--codes', codesFile, '--offset', String(nextNumber)];
-  const result = await run(bench, server, load, more);
+  const result = await run(bench, servers, load, more);
   installation.nextNumber += result.issued;
   return result;
 }
 
 /** @throws Error when the load met one wrong answer or more: a figure with errors in it is none */
 async function run(
-  { options, pinning }: Bench,
-  server: RunningServer,
+  { options, pinning, store }: Bench,
+  servers: readonly RunningServer[],
   load: LoadOptions,
   more: readonly string[],
 ): Promise<LoadResult> {
   const [file, args] = commandFor(pinning, 'load', [
     join(import.meta.dirname, 'load.ts'),
-    ...['--port', String(server.port), '--server-pid', String(server.pid), '--connections', String(load.connections)],
+    ...['--port', servers.map(({ port }) => port).join(','), '--server-pid', pidsOf(servers)],
+    ...['--connections', String(load.connections)],
+    ...store.processes.flatMap(({ name, pid }) => ['--store', `${name}:${pid}`]),
+    ...['--neighbour-pid', pidsOf(store.neighbours())],
+    ...(store.processes.length > 0 ? ['--shares-cpu'] : []),
     ...['--seconds', String(options.seconds), '--warm-up', String(options.warmUpSeconds)],
     ...(load.rate === undefined ? [] : ['--rate', String(load.rate)]),
     ...(load.count === undefined ? [] : ['--count', String(load.count)]),
@@ -75,4 +82,8 @@ async function run(
     throw new Error(`the load failed (${counts.join(', ') || `exit ${status}`}): ${result?.firstError ?? 'see above'}`);
   }
   return result;
+}
+
+function pidsOf(processes: readonly { readonly pid: number }[]): string {
+  return processes.map(({ pid }) => pid).join(',');
 }

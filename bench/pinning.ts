@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { allowedCpus } from './process-stats.ts';
+import { allowedCpus, treeOf } from './process-stats.ts';
 
 const taskset = 'taskset';
 
@@ -20,4 +20,15 @@ export function choosePinning(): Pinning {
 export function commandFor(pinning: Pinning, role: 'server' | 'load', args: readonly string[]): [string, string[]] {
   if (pinning.kind === 'unpinned') return [process.execPath, [...args]];
   return [taskset, ['--cpu-list', String(pinning[role]), process.execPath, ...args]];
+}
+
+/** Moves a process, its threads and its children to the role's CPU, or to all that there are. */
+export function movePinned(pinning: Pinning, pid: number, role: 'server' | 'load' | 'all'): void {
+  if (pinning.kind === 'unpinned') return;
+  const cpus = role === 'all' ? allowedCpus().join(',') : String(pinning[role]);
+  for (const each of treeOf(pid)) {
+    const run = spawnSync(taskset, ['--all-tasks', '--cpu-list', '--pid', cpus, String(each)], { encoding: 'utf8' });
+    // One that has ended meanwhile needs no place.
+    if (run.status !== 0 && each === pid) throw new Error(`taskset: ${run.stderr.trim()}`);
+  }
 }

@@ -1,12 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { endWithUs } from '../test/servers/guard.ts';
 import { commandFor, type Pinning } from './pinning.ts';
+import type { StoreServers } from './store-servers.ts';
+import { makeTemporaryDirectory } from './temporary-directory.ts';
 
 export type RunningServer = {
   readonly pid: number;
@@ -16,7 +19,10 @@ export type RunningServer = {
   readonly stop: () => Promise<void>;
 };
 
-/** A data directory with its secret and key; a server on it can be started, stopped and started again. */
+/**
+ * A store of its own, a data directory, a secret and a key. Servers on it can be started, several at once where the
+ * store takes several, stopped and started again.
+ */
 export type Installation = {
   readonly directory: string;
   readonly codesFile: string;
@@ -24,7 +30,7 @@ export type Installation = {
   readonly environment: Readonly<Record<string, string>>;
   /** Place in the pool of numbers that the next run begins at. */
   nextNumber: number;
-  readonly remove: () => void;
+  readonly remove: () => Promise<void>;
 };
 
 const here = import.meta.dirname;
@@ -34,25 +40,30 @@ const stopDeadlineMs = 15_000;
 const pollMs = 5;
 
 const children = new Map<ChildProcess, (signal: NodeJS.Signals) => void>();
-const directories = new Set<string>();
 
-/** Whatever way the bench ends, nothing of it stays. */
+/** Whatever way the bench ends, nothing of it stays: `kill -9` is seen to by a guard beside each server and directory. */
 process.once('exit', () => {
   for (const end of children.values()) end('SIGKILL');
-  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
 
-export function createInstallation(options: { entry: string; under?: string | undefined }): Installation {
+type InstallationOptions = {
+  readonly entry: string;
+  readonly under: string | undefined;
+  readonly store: StoreServers;
+};
+
+export async function createInstallation(options: InstallationOptions): Promise<Installation> {
   if (options.under !== undefined) mkdirSync(options.under, { recursive: true });
-  const directory = temporaryDirectory(options.under ?? tmpdir());
+  const { path: directory, ...ofDirectory } = makeTemporaryDirectory(options.under ?? tmpdir(), 'data');
   // In memory where there is such a place: the disk is for the store alone.
-  const memory = existsSync('/dev/shm') ? temporaryDirectory('/dev/shm') : directory;
-  const codesFile = join(memory, 'codes');
+  const memory = makeTemporaryDirectory(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'codes');
+  const codesFile = join(memory.path, 'codes');
   writeFileSync(codesFile, '');
+  const store = await options.store.fresh();
   const environment = {
     // Nothing else of the caller's environment: what it says of databases or providers would change what is measured.
-    // No DATABASE_URL and no REDIS_URL is the store `sqlite`.
+    ...store.environment,
     PATH: process.env['PATH'] ?? '',
     HOME: process.env['HOME'] ?? '',
     HOST: '127.0.0.1',
@@ -74,20 +85,11 @@ export function createInstallation(options: { entry: string; under?: string | un
     throw new Error(`keys create ended with ${keys.status ?? keys.error?.message}:\n${keys.stderr}${keys.stdout}`);
   }
   const { key } = JSON.parse(keys.stdout) as { key: string };
-  const remove = (): void => {
-    for (const each of [directory, memory]) {
-      rmSync(each, { recursive: true, force: true });
-      directories.delete(each);
-    }
+  const remove = async (): Promise<void> => {
+    await store.remove();
+    await Promise.all([ofDirectory.remove(), memory.remove()]);
   };
   return { directory, codesFile, key, environment, nextNumber: 0, remove };
-}
-
-/** Goes at the end, when it has not gone before. */
-function temporaryDirectory(under: string): string {
-  const directory = mkdtempSync(join(under, 'countersign-bench-'));
-  directories.add(directory);
-  return directory;
 }
 
 export function startServer(installation: Installation, entry: string, pinning: Pinning): Promise<RunningServer> {
@@ -97,9 +99,9 @@ export function startServer(installation: Installation, entry: string, pinning: 
 }
 
 export function startFloor(pinning: Pinning): Promise<RunningServer> {
-  const directory = temporaryDirectory(tmpdir());
+  const { path } = makeTemporaryDirectory(tmpdir(), 'floor');
   const command = commandFor(pinning, 'server', [join(here, 'floor-server.ts')]);
-  return start({ command, cwd: directory, logs: directory, environment: {} });
+  return start({ command, cwd: path, logs: path, environment: {} });
 }
 
 /** `npm start` as a person types it. */
@@ -137,7 +139,11 @@ async function start({ command: [file, args], cwd, logs, environment, group = fa
     }
   };
   children.set(child, end);
-  child.once('exit', () => children.delete(child));
+  const release = endWithUs(pid, 'SIGKILL');
+  child.once('exit', () => {
+    children.delete(child);
+    release();
+  });
   await waitUntilReady(child, port, logFile);
   return { pid, port, readyMs: performance.now() - from, stop: () => stop(child, end) };
 }
