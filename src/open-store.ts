@@ -20,7 +20,8 @@ export async function openStore(config: Chosen, log: StoreLog): Promise<Store> {
   if (databaseUrl === undefined) return openSqliteStore(databaseFileOf(config));
   // The drivers are loaded by whoever needs them.
   const { openPostgresStore } = await import('./stores/postgres/postgres-store.ts');
-  const database = await openPostgresStore({ url: databaseUrl, poolSize: databasePoolSize, log });
+  const liveIn = redisUrl === undefined ? 'postgresql' : 'redis';
+  const database = await openPostgresStore({ url: databaseUrl, poolSize: databasePoolSize, log, liveIn });
   if (redisUrl === undefined) return database;
   try {
     const { openRedisStore } = await import('./stores/redis/redis-store.ts');

@@ -35,6 +35,7 @@ import {
 import { Database, type DatabaseOptions } from './database.ts';
 import { fromSqlJson, toSqlJson, withEscapedNul, withoutEscapes } from './json.ts';
 import { midnightBefore, Partitions } from './partitions.ts';
+import { type LiveIn, Presence } from './presence.ts';
 import { prepareSchema, readSchema } from './schema.ts';
 import { shadowEntryOf, shadowRecordOf } from './shadow-rows.ts';
 import { Steps } from './steps.ts';
@@ -50,17 +51,26 @@ const LAST = '~';
  * The store of any number of nodes: each step is one function of the database, in one round trip.
  * @throws CountersignError `store-unavailable`, or `store-incompatible` for a server or schema that this version cannot work with
  */
-export async function openPostgresStore(options: DatabaseOptions): Promise<PostgresStore> {
+export async function openPostgresStore({
+  liveIn = 'postgresql',
+  ...options
+}: PostgresStoreOptions): Promise<PostgresStore> {
   const database = await Database.open(options);
   try {
     const schema = readSchema();
     await prepareSchema(database, schema);
-    return new PostgresStore(database, new Steps(database, schema.stepsSchema));
+    const steps = new Steps(database, schema.stepsSchema);
+    return new PostgresStore(database, steps, await Presence.open(steps, liveIn, options.log));
   } catch (error) {
     await database.close();
     throw error;
   }
 }
+
+export type PostgresStoreOptions = DatabaseOptions & {
+  /** where this node has what is live: here, unless Redis is in front */
+  readonly liveIn?: LiveIn;
+};
 
 type BudgetAnswer = { readonly budget?: BudgetTaken };
 type VerificationAnswer = { readonly kind: string; readonly verification?: VerificationRecord };
@@ -69,10 +79,12 @@ export class PostgresStore implements Store {
   /** for what stands in front of PostgreSQL, and moves its history here */
   readonly database: Database;
   readonly partitions: Partitions;
+  readonly presence: Presence;
   readonly #steps: Steps;
   #cursors: object = {};
 
-  constructor(database: Database, steps: Steps) {
+  constructor(database: Database, steps: Steps, presence: Presence) {
+    this.presence = presence;
     this.database = database;
     this.#steps = steps;
     this.partitions = new Partitions(database, steps);
@@ -387,7 +399,10 @@ export class PostgresStore implements Store {
   probe: Store['probe'] = async (now) => {
     await this.#steps.run('probe', { now });
   };
-  close: Store['close'] = () => this.database.close();
+  close: Store['close'] = async () => {
+    await this.presence.close();
+    await this.database.close();
+  };
 
   #runWithRoom(name: 'start' | 'resend' | 'add_message', step: object, ids: readonly string[]): Promise<unknown> {
     return this.#steps.runShared(name, step, () => this.partitions.ensureDaysOf(ids));

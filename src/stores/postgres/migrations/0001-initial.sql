@@ -263,3 +263,11 @@ CREATE TABLE countersign.probe (
   node integer PRIMARY KEY,
   at bigint NOT NULL
 );
+
+-- Which nodes there are, and where each has what is live: in the tables above, or in the Redis in front of them.
+CREATE TABLE countersign.node (
+  holder text COLLATE "C" PRIMARY KEY,
+  live_in text COLLATE "C" NOT NULL,
+  -- by the server's clock
+  until bigint NOT NULL
+);

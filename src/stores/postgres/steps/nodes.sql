@@ -33,3 +33,23 @@ BEGIN
   ON CONFLICT (node) DO UPDATE SET at = excluded.at;
   RETURN NULL;
 END $$;
+
+-- A node says that it is there, and where it has what is live. `other`: that nodes are there that have it elsewhere, and then this
+-- one must not be; `otherUntil`: how long the last of those was, 0 when there was none.
+CREATE FUNCTION steps.announce(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  moment bigint := floor(extract(epoch FROM clock_timestamp()) * 1000);
+  other_until bigint;
+BEGIN
+  PERFORM steps.lock('nodes');
+  SELECT coalesce(max(n.until), 0) INTO other_until FROM countersign.node n WHERE n.live_in <> step->>'liveIn';
+  IF other_until <= moment THEN
+    INSERT INTO countersign.node AS n (holder, live_in, until)
+    VALUES (step->>'holder', step->>'liveIn', moment + (step->>'forMs')::bigint)
+    ON CONFLICT (holder) DO UPDATE SET until = excluded.until;
+    -- The last one of each kind stays known.
+    DELETE FROM countersign.node n WHERE n.until < moment - 60000
+       AND EXISTS (SELECT FROM countersign.node x WHERE x.live_in = n.live_in AND x.until > n.until);
+  END IF;
+  RETURN jsonb_build_object('other', other_until > moment, 'otherUntil', other_until);
+END $$;
