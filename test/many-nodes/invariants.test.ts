@@ -1,12 +1,28 @@
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe, inject } from 'vitest';
+import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
 import { describeInvariants } from '../http/invariants-suite.ts';
-import { hasPostgres, postgresForFile } from '../stores/postgres-database.ts';
+import { type TestRedis, useRedis } from '../servers/index.ts';
+import { hasPostgres, postgresForFile, silent } from '../stores/postgres-database.ts';
 
 describe.skipIf(!hasPostgres())('invariants', () => {
-  let file: Awaited<ReturnType<typeof postgresForFile>>;
+  let postgres: Awaited<ReturnType<typeof postgresForFile>>;
   beforeAll(async () => {
-    file = await postgresForFile();
+    postgres = await postgresForFile();
   });
-  afterAll(() => file.close());
-  describeInvariants('PostgreSQL', () => file.open());
+  afterAll(() => postgres.close());
+
+  describeInvariants('PostgreSQL', () => postgres.open());
+
+  describe.skipIf(inject('redisUrl') === null)('with Redis', () => {
+    let redis: TestRedis;
+    beforeAll(async () => {
+      redis = await useRedis();
+      await postgres.empty();
+    });
+    afterAll(() => redis.close());
+
+    describeInvariants('Redis and PostgreSQL', async () =>
+      openRedisStore({ url: redis.url, database: await postgres.open(), log: silent }),
+    );
+  });
 });

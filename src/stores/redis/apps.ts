@@ -11,6 +11,7 @@ import type { Given } from './steps.ts';
 /** How often a step may find its app cold: once, and once more when the server was changed again meanwhile. */
 const TRIES = 3;
 const LOOK_FOR_APPS_AGAIN_MS = 500;
+const APPS_KEPT_SECONDS = 30 * 86_400;
 
 /** Runs the scripts of apps, each on data that is whole. */
 export class Apps {
@@ -26,14 +27,15 @@ export class Apps {
     this.#redis = redis;
     this.#postgres = postgres;
     this.mover = new Mover(redis, postgres, log, () => this.#recent());
-    this.#revival = new Revival(redis, postgres, this.mover, log);
+    this.#revival = new Revival(redis, postgres, this.mover, log, (app) => this.remember([app]));
   }
 
   /** @throws CountersignError `store-unavailable` */
   async run(name: ScriptName, app: string, given: Given): Promise<unknown> {
     this.#known.add(app);
+    const step = JSON.stringify({ ...given, since: this.#postgres.presence.otherUntil });
     for (let tried = 0; tried < TRIES; tried += 1) {
-      const result = await this.#redis.run(name, markerOf(app), JSON.stringify(given));
+      const result = await this.#redis.run(name, markerOf(app), step);
       if (result === 'full') throw full();
       if (result !== 'cold') return result;
       await this.#revival.revive(app, given.now);
@@ -49,6 +51,13 @@ export class Apps {
     for (const app of kept) this.#known.add(app);
     this.#lookedAt = performance.now();
     return [...this.#known];
+  }
+
+  /** So that nodes which have not seen them find them. */
+  async remember(apps: readonly string[]): Promise<void> {
+    if (apps.length === 0) return;
+    await this.#redis.do((redis) => redis.sadd(APPS, ...apps));
+    await this.#redis.do((redis) => redis.expire(APPS, APPS_KEPT_SECONDS));
   }
 
   /** The same, but for some that began within the last moment. */

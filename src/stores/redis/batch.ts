@@ -1,13 +1,7 @@
 import type { Dispatch, Message } from '../../domain/message.ts';
-import {
-  addUsage,
-  type UsageChange,
-  usageOfApproval,
-  usageOfDispatch,
-  usageOfLateCost,
-} from '../../domain/usage.ts';
-import { messageIdsOf, recordToMessage, recordToVerification } from '../records.ts';
+import { addUsage, type UsageChange, usageOfApproval, usageOfDispatch, usageOfLateCost } from '../../domain/usage.ts';
 import type { Query } from '../postgres/database.ts';
+import { messageIdsOf, recordToMessage, recordToVerification } from '../records.ts';
 import type {
   DaySpent,
   Expected,
@@ -66,9 +60,11 @@ export class Batch {
   #add(change: HistoryEntry['changes'][number]): void {
     switch (change.kind) {
       case 'verification':
-        return this.#addVerification(change.verification);
+        this.#addVerification(change.verification);
+        return;
       case 'message':
-        return this.#addMessage(change.message);
+        this.#addMessage(change.message);
+        return;
       case 'guesses':
         this.numbers.set(change.number.number, change.number);
         return;

@@ -2,8 +2,9 @@ import type { Cluster, Redis } from 'ioredis';
 import { CountersignError } from '../../domain/problem.ts';
 import type { StoreLog } from '../store-log.ts';
 import { connectCluster, connectOne, type RedisTarget } from './connection.ts';
-import { memoryFault, parseInfo, type ServerKind } from './server-check.ts';
+import { historyOf, markerOf, prefixOf, revivingOf } from './keys.ts';
 import { type ScriptName, scriptOf } from './scripts.ts';
+import { memoryFault, parseInfo, type ServerKind } from './server-check.ts';
 
 /** How a server says that it cannot serve just now, or not this way; all else that it refuses is a bug of ours. */
 const OUTAGES = new Set(
@@ -11,6 +12,8 @@ const OUTAGES = new Set(
     ' ',
   ),
 );
+
+const SCANNED_AT_ONCE = 500;
 
 /** Runs scripts and single commands on a Redis, or on the right node of a Cluster. */
 export class RedisClient {
@@ -40,7 +43,8 @@ export class RedisClient {
     try {
       return await this.#connection.evalsha(sha, 1, key, ...args);
     } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw asStoreError(error, this.place, name);
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT'))
+        throw asStoreError(error, this.place, name);
     }
     return this.do((connection) => connection.eval(text, 1, key, ...args), name);
   }
@@ -56,18 +60,37 @@ export class RedisClient {
 
   /** Rejects when a server cannot be used, or is set up so that it forgets what it was told. */
   async probe(): Promise<void> {
-    const connection = this.#connection;
-    const nodes = 'nodes' in connection ? connection.nodes('master') : [connection];
-    if (nodes.length === 0) throw asStoreError(new Error('no node of the Cluster answers'), this.place);
-    for (const node of nodes) {
+    for (const node of this.#primaries()) {
       const info = parseInfo(await this.do(() => node.info('memory'), 'INFO'));
       const fault = memoryFault(info, this.place);
       if (fault !== undefined) throw new CountersignError('store-unavailable', fault.message);
     }
   }
 
+  /** Deletes all that is kept of an app but its history and what says that it is not whole. */
+  async forget(app: string): Promise<void> {
+    const isKept = new Set([markerOf(app), historyOf(app), revivingOf(app)]);
+    const pattern = `${prefixOf(app).replace(/[\\*?[\]]/g, '\\$&')}*`;
+    for (const node of this.#primaries()) {
+      let cursor = '0';
+      do {
+        const [next, keys] = await this.do(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', SCANNED_AT_ONCE), 'SCAN');
+        const doomed = keys.filter((key) => !isKept.has(key));
+        if (doomed.length > 0) await this.do((connection) => connection.unlink(...doomed));
+        cursor = next;
+      } while (cursor !== '0');
+    }
+  }
+
   close(): void {
     this.#connection.disconnect();
+  }
+
+  #primaries(): readonly Redis[] {
+    const connection = this.#connection;
+    const nodes = 'nodes' in connection ? connection.nodes('master') : [connection];
+    if (nodes.length === 0) throw asStoreError(new Error('no node of the Cluster answers'), this.place);
+    return nodes;
   }
 }
 

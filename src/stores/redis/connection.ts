@@ -111,6 +111,8 @@ export async function connectCluster(target: RedisTarget, log: StoreLog): Promis
     clusterRetryStrategy,
     lazyConnect,
     enableOfflineQueue: false,
+    // It would be asked of a node that is not connected yet, and the answer, that nothing waits, be taken for a fault.
+    enableReadyCheck: false,
     // As above: nothing that may have been carried out is tried again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,

@@ -1,20 +1,29 @@
 // The names of keys. All of an app have one hash tag: a step may touch any of them, in one script, also on a Cluster.
 
+export function prefixOf(app: string): string {
+  return `cs:{${app}}:`;
+}
+
 /** Says that the app's data is whole; the scripts make the names of its other keys from it. */
 export function markerOf(app: string): string {
-  return `cs:{${app}}:warm`;
+  return `${prefixOf(app)}warm`;
+}
+
+/** Who puts the app's data in order just now. */
+export function revivingOf(app: string): string {
+  return `${prefixOf(app)}reviving`;
 }
 
 /** What changed and is not in PostgreSQL yet. */
 export function historyOf(app: string): string {
-  return `cs:{${app}}:history`;
+  return `${prefixOf(app)}history`;
 }
 
 /** Up to which moment was swept, see `RedisStore.sweep`. */
 export const SWEPT = 'swept';
 
 export function sweptOf(app: string): string {
-  return `cs:{${app}}:${SWEPT}`;
+  return `${prefixOf(app)}${SWEPT}`;
 }
 
 /** Apps that have data here. */

@@ -62,7 +62,10 @@ SELECT r.day, $1, r.spent FROM json_to_recordset($2::json) r (day text, spent bi
 ON CONFLICT (day, app) DO UPDATE SET spent_micros = excluded.spent_micros`;
 
 /** Of a server that may lack what was moved already: nothing is taken back. */
-const RAISE_BUDGETS = PUT_BUDGETS.replace('= excluded.spent_micros', '= greatest(b.spent_micros, excluded.spent_micros)');
+const RAISE_BUDGETS = PUT_BUDGETS.replace(
+  '= excluded.spent_micros',
+  '= greatest(b.spent_micros, excluded.spent_micros)',
+);
 
 const ADD_USAGE = `
 INSERT INTO countersign.usage AS u
@@ -112,8 +115,17 @@ export async function writeUsage(usage: readonly UsageChange[], query: Query): P
 async function writeGuesses(app: string, batch: Batch, isBackward: boolean, query: Query): Promise<void> {
   const numbers = [...batch.numbers.values()];
   if (numbers.length === 0) return;
-  const known = isBackward ? await readGuesses(app, numbers.map(({ number }) => number), query) : new Map<string, NumberGuesses['guesses']>();
-  const merged = numbers.map(({ number, guesses }) => ({ number, guesses: worseOf(guesses, known.get(number) ?? null) }));
+  const known = isBackward
+    ? await readGuesses(
+        app,
+        numbers.map(({ number }) => number),
+        query,
+      )
+    : new Map<string, NumberGuesses['guesses']>();
+  const merged = numbers.map(({ number, guesses }) => ({
+    number,
+    guesses: worseOf(guesses, known.get(number) ?? null),
+  }));
   await query(PUT_GUESSES, [app, JSON.stringify(merged)]);
   const cleared = merged.filter(({ guesses }) => guesses === null).map(({ number }) => number);
   if (cleared.length > 0) await query(DROP_IDLE_NUMBERS, [app, cleared]);

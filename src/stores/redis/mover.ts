@@ -15,11 +15,12 @@ const BATCH_ENTRIES = 500;
 /** How long what was written waits at most, while there is nothing else to do. */
 const LOOK_AGAIN_MS = 25;
 /** While another node moves for all: when to see whether it is still there. */
-const STAND_BY_MS = 500;
-const LEASE_SECONDS = 2;
+const STAND_BY_MS = 250;
+const LEASE_SECONDS = 1;
 /** After a failure, so that a database that is away is not asked forty times a second. */
 const AFTER_FAILURE_MS = 200;
 const BUSY_AGAIN_MS = 3;
+const LAST_DRAIN_MS = 1000;
 
 const LEASE = `
 INSERT INTO countersign.lease AS l (name, holder, until)
@@ -27,13 +28,15 @@ VALUES ('move history', $1, extract(epoch FROM clock_timestamp() + $2 * interval
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
 WHERE l.holder = excluded.holder OR l.until <= extract(epoch FROM clock_timestamp()) * 1000`;
 
+const END_LEASE = "UPDATE countersign.lease SET until = 0 WHERE name = 'move history' AND holder = $1";
+
 /** For the length of a transaction, also through a PgBouncer. */
 const LOCK_APP = "SELECT pg_try_advisory_xact_lock(hashtextextended('countersign history ' || $1, 0)) AS locked";
 
 /** A row is of a day whose table is not there yet. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const CHECK_VIOLATION = '23514';
 
-type Pass = 'empty' | 'busy' | { readonly moved: number };
+type Pass = 'empty' | 'busy' | 'moved';
 
 /**
  * Moves the history of all apps from Redis into PostgreSQL. One node does it for all, by a lease; what is done twice all
@@ -46,8 +49,11 @@ export class Mover {
   readonly #apps: () => Promise<readonly string[]>;
   readonly #holder = randomUUID();
   readonly #drains = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
+  /** how many entries of an app are to be moved one by one, because PostgreSQL refuses one of them */
+  readonly #careful = new Map<string, number>();
   readonly #stop = new AbortController();
   #isFailing = false;
+  #isStopped = false;
   #loop: Promise<void> | undefined;
 
   /** @param apps that have a history in Redis */
@@ -62,10 +68,15 @@ export class Mover {
     this.#loop = this.#run();
   }
 
-  /** Ends when the batch that is under way has ended. */
+  /** Ends when what is there is moved, so that the last node that stops leaves nothing behind; or soon in any case. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
+    const last = this.#apps().then((apps) => Promise.all(apps.map((app) => this.drain(app))));
+    await Promise.race([last.catch(() => undefined), delay(LAST_DRAIN_MS, undefined, { ref: false })]);
+    this.#isStopped = true;
+    // Else the others would wait until it ends by itself. They can, when it cannot be ended.
+    await this.#postgres.database.query(END_LEASE, [this.#holder]).catch(() => undefined);
   }
 
   /**
@@ -139,34 +150,55 @@ export class Mover {
       if (pass === 'busy') await delay(BUSY_AGAIN_MS);
       const left = await this.#redis.do((redis) => redis.xrange(historyOf(app), '-', newest[0], 'COUNT', 1));
       if (left.length === 0) return;
-      if (this.#stop.signal.aborted) throw new CountersignError('store-unavailable', 'The store is closed.');
+      if (this.#isStopped) throw new CountersignError('store-unavailable', 'The store is closed.');
     }
   }
 
   /** One batch of one app, unless another node is at it. */
-  async #pass(app: string): Promise<Pass> {
-    let entries: HistoryEntry[] = [];
-    const move = async (): Promise<Pass> => {
-      const result = await this.#postgres.database.transaction(async (query): Promise<Pass> => {
-        const { rows } = await query(LOCK_APP, [app]);
-        if (rows[0]?.['locked'] !== true) return 'busy';
-        const given = JSON.stringify({ now: 0, limit: BATCH_ENTRIES });
-        const [isBackward, taken] = (await this.#redis.run('take-history', markerOf(app), given)) as [number, unknown];
-        entries = readEntries(taken);
-        if (entries.length === 0) return 'empty';
-        await writeBatch(app, await Batch.of(entries, query), isBackward === 1, query);
-        return { moved: entries.length };
-      });
-      if (typeof result === 'object') await this.#drop(app, entries);
-      return result;
-    };
+  async #pass(app: string, hasMadeRoom = false): Promise<Pass> {
+    const careful = this.#careful.get(app) ?? 0;
+    const taken: HistoryEntry[] = [];
     try {
-      return await move();
+      const pass = await this.#move(app, careful > 0 ? 1 : BATCH_ENTRIES, taken);
+      if (careful > 0 && pass !== 'busy') this.#careful.set(app, careful - 1);
+      return pass;
     } catch (error) {
-      if ((error as { code?: unknown }).code !== CHECK_VIOLATION) throw error;
-      await this.#postgres.partitions.ensureDaysOf(oneOfEachDay(entries));
-      return move();
+      if (error instanceof CountersignError || taken.length === 0) throw error;
+      if ((error as { code?: unknown }).code === CHECK_VIOLATION && !hasMadeRoom) {
+        await this.#postgres.partitions.ensureDaysOf(oneOfEachDay(taken));
+        return this.#pass(app, true);
+      }
+      await this.#refused(app, taken, error);
+      return this.#pass(app);
     }
+  }
+
+  /** @param taken is filled with the entries that the pass is about, however it ends */
+  async #move(app: string, limit: number, taken: HistoryEntry[]): Promise<Pass> {
+    const pass = await this.#postgres.database.transaction(async (query): Promise<Pass> => {
+      const { rows } = await query(LOCK_APP, [app]);
+      if (rows[0]?.['locked'] !== true) return 'busy';
+      const given = JSON.stringify({ now: 0, since: this.#postgres.presence.otherUntil, limit });
+      const [isBackward, entries] = (await this.#redis.run('take-history', markerOf(app), given)) as [number, unknown];
+      taken.splice(0, taken.length, ...readEntries(entries));
+      if (taken.length === 0) return 'empty';
+      await writeBatch(app, await Batch.of(taken, query), isBackward === 1, query);
+      return 'moved';
+    });
+    if (pass === 'moved') await this.#drop(app, taken);
+    return pass;
+  }
+
+  /** What PostgreSQL does not take, one entry by itself, is set aside: all others would wait behind it for ever. */
+  async #refused(app: string, entries: readonly HistoryEntry[], error: unknown): Promise<void> {
+    const [only, ...others] = entries;
+    if (only === undefined || others.length > 0) {
+      this.#careful.set(app, entries.length);
+      return;
+    }
+    const { code } = error as { code?: unknown };
+    this.#log.error({ app, entry: only.id, code }, 'PostgreSQL refuses an entry of the history: it is set aside');
+    await this.#redis.run('set-aside', markerOf(app), JSON.stringify({ now: 0, id: only.id }));
   }
 
   async #drop(app: string, entries: readonly HistoryEntry[]): Promise<void> {
@@ -177,13 +209,14 @@ export class Mover {
 
 const DAY_MS = 86_400_000;
 
+/** An id of each day of history that the entries are of. */
 function oneOfEachDay(entries: readonly HistoryEntry[]): string[] {
   const days = new Map<string, string>();
   for (const { changes } of entries) {
     for (const change of changes) {
-      const id =
-        change.kind === 'verification' ? change.verification.id : change.kind === 'message' ? change.message.id : undefined;
-      if (id !== undefined) days.set(`${id.slice(0, 3)} ${Math.floor(timeOfId(id) / DAY_MS)}`, id);
+      const row =
+        change.kind === 'verification' ? change.verification : change.kind === 'message' ? change.message : undefined;
+      if (row !== undefined) days.set(`${row.id.slice(0, 3)} ${Math.floor(timeOfId(row.id) / DAY_MS)}`, row.id);
     }
   }
   return [...days.values()];

@@ -30,6 +30,8 @@ export type RedisStoreOptions = {
   /** where everything ends up; closed with the store */
   readonly database: PostgresStore;
   readonly log: StoreLog;
+  /** `MOST_ENTRIES` when undefined */
+  readonly mostEntries?: number;
 };
 
 /**
@@ -37,10 +39,10 @@ export type RedisStoreOptions = {
  * which has whatever lives longer.
  * @throws CountersignError `store-unavailable`, or `store-incompatible` for a server that this version cannot work with
  */
-export async function openRedisStore({ url, database, log }: RedisStoreOptions): Promise<Store> {
+export async function openRedisStore({ url, database, log, mostEntries }: RedisStoreOptions): Promise<Store> {
   const target = parseRedisUrl(url);
   const redis = await RedisClient.connect(target, await checkServers(target), log);
-  return new RedisStore(redis, database, log);
+  return new RedisStore(redis, database, log, mostEntries ?? MOST_ENTRIES);
 }
 
 /** Below 2 s: whoever waits is told in time that it was for nothing. */
@@ -59,9 +61,11 @@ class RedisStore implements Store {
   readonly #apps: Apps;
   readonly #reports: Reports;
   readonly #apiKeys: ApiKeys;
+  readonly #mostEntries: number;
   #closing: Promise<void> | undefined;
 
-  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog) {
+  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog, mostEntries: number) {
+    this.#mostEntries = mostEntries;
     this.#redis = redis;
     this.#postgres = postgres;
     this.#apps = new Apps(redis, postgres, log);
@@ -72,7 +76,7 @@ class RedisStore implements Store {
 
   start: Store['start'] = (step) =>
     inTime(async () => {
-      const given = startGiven(step);
+      const given = startGiven(step, this.#mostEntries);
       return sendingOutcome(await this.#text('start', step.verification.app, given)) as Awaited<
         ReturnType<Store['start']>
       >;
@@ -80,11 +84,13 @@ class RedisStore implements Store {
 
   resend: Store['resend'] = (step) =>
     inTime(async () => {
-      return sendingOutcome(await this.#text('resend', step.app, resendGiven(step))) as Awaited<ReturnType<Store['resend']>>;
+      return sendingOutcome(await this.#text('resend', step.app, resendGiven(step, this.#mostEntries))) as Awaited<
+        ReturnType<Store['resend']>
+      >;
     });
 
   check: Store['check'] = (step) =>
-    inTime(async () => checkOutcome(await this.#text('check', step.app, checkGiven(step))));
+    inTime(async () => checkOutcome(await this.#text('check', step.app, checkGiven(step, this.#mostEntries))));
 
   settleCheck: Store['settleCheck'] = (step) =>
     inTime(
@@ -94,14 +100,12 @@ class RedisStore implements Store {
 
   approve: Store['approve'] = (app, id, now) =>
     inTime(
-      async () =>
-        endingOutcome(await this.#text('approve', app, { now, id })) as Awaited<ReturnType<Store['approve']>>,
+      async () => endingOutcome(await this.#text('approve', app, { now, id })) as Awaited<ReturnType<Store['approve']>>,
     );
 
   cancel: Store['cancel'] = (app, id, now) =>
     inTime(
-      async () =>
-        endingOutcome(await this.#text('cancel', app, { now, id })) as Awaited<ReturnType<Store['cancel']>>,
+      async () => endingOutcome(await this.#text('cancel', app, { now, id })) as Awaited<ReturnType<Store['cancel']>>,
     );
 
   getVerification: Store['getVerification'] = (app, id) => inTime(() => this.#verification(app, id));
@@ -117,7 +121,7 @@ class RedisStore implements Store {
 
   addMessage: Store['addMessage'] = (step) =>
     inTime(async () => {
-      const given = messageGiven(step);
+      const given = messageGiven(step, this.#mostEntries);
       return sendingOutcome(await this.#text('add-message', step.message.app, given)) as Awaited<
         ReturnType<Store['addMessage']>
       >;
@@ -153,7 +157,8 @@ class RedisStore implements Store {
   claimDue: Store['claimDue'] = async (now, leaseUntil, limit) => {
     const claimed: Due[] = [];
     for (const app of await this.#apps.list()) {
-      if (claimed.length < limit) claimed.push(...(await this.#claimDueOf(app, now, leaseUntil, limit - claimed.length)));
+      if (claimed.length < limit)
+        claimed.push(...(await this.#claimDueOf(app, now, leaseUntil, limit - claimed.length)));
     }
     return claimed;
   };
@@ -168,7 +173,9 @@ class RedisStore implements Store {
 
   takeBudget: Store['takeBudget'] = (app, take) =>
     inTime(async () => {
-      return takenOutcome(await this.#text('take-budget', app, { budget: take })) as Awaited<ReturnType<Store['takeBudget']>>;
+      return takenOutcome(await this.#text('take-budget', app, { budget: take })) as Awaited<
+        ReturnType<Store['takeBudget']>
+      >;
     });
 
   readUsage: Store['readUsage'] = (query) =>
@@ -222,6 +229,7 @@ class RedisStore implements Store {
     const apps = await this.#apps.list();
     await this.#drain(apps);
     const swept: Swept = { now, historyBefore };
+    await this.#apps.remember(apps);
     for (const app of apps) {
       await this.#redis.do((redis) => redis.set(sweptOf(app), JSON.stringify(swept), 'PX', SWEPT_KEPT_MS));
     }
@@ -248,7 +256,7 @@ class RedisStore implements Store {
       await this.#redis.probe();
       await this.#redis.do((redis) => redis.set('cs:{probe}', String(now), 'PX', PROBE_KEPT_MS));
       for (const app of await this.#apps.list()) {
-        if ((await this.#redis.do((redis) => redis.xlen(historyOf(app)))) >= MOST_ENTRIES) throw full();
+        if ((await this.#redis.do((redis) => redis.xlen(historyOf(app)))) >= this.#mostEntries) throw full();
       }
     });
 
@@ -318,7 +326,12 @@ async function inTime<Result>(work: () => Promise<Result>): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new CountersignError('store-unavailable', 'Redis or PostgreSQL took too long; whether it is done is not known.'));
+      reject(
+        new CountersignError(
+          'store-unavailable',
+          'Redis or PostgreSQL took too long; whether it is done is not known.',
+        ),
+      );
     }, ANSWER_DEADLINE_MS);
   });
   try {

@@ -24,9 +24,14 @@ export type ScriptName =
   | 'erase'
   | 'take-history'
   | 'drop-history'
+  | 'set-aside'
   | 'revive-begin'
   | 'revive-merge'
+  | 'revive-verifications'
   | 'revive-finish';
+
+/** A piece that scripts share. */
+export type PieceName = 'app' | 'limits' | 'guesses' | 'slots' | 'sending' | 'reports' | 'warm';
 
 export type Script = {
   readonly name: ScriptName;
@@ -43,9 +48,13 @@ export function scriptOf(name: ScriptName): Script {
   const known = scripts.get(name);
   if (known !== undefined) return known;
   const own = readFileSync(join(directory, `${name}.lua`), 'utf8');
-  const needs = /^-- Needs: (.+)$/m.exec(own)?.[1]?.split(' ') ?? [];
-  const text = [...needs.map((piece) => readFileSync(join(directory, 'lib', `${piece}.lua`), 'utf8')), own].join('\n');
+  const needs = (/^-- Needs: (.+)$/m.exec(own)?.[1]?.split(' ') ?? []) as PieceName[];
+  const text = [...needs.map(pieceOf), own].join('\n');
   const script = { name, text, sha: createHash('sha1').update(text).digest('hex') };
   scripts.set(name, script);
   return script;
+}
+
+export function pieceOf(name: PieceName): string {
+  return readFileSync(join(directory, 'lib', `${name}.lua`), 'utf8');
 }

@@ -26,7 +26,7 @@ export async function checkServer(target: RedisTarget, address: RedisAddress): P
       throw connectFault(lastError ?? error, place);
     }
     const info = await readInfo(redis, place);
-    for (const fault of faultsOf(info)) throw fault(place);
+    for (const fault of faultsOf(info, place)) throw fault;
     await tryScript(redis, place);
     return info.get('cluster_enabled') === '1' ? 'cluster' : 'single';
   } finally {
@@ -62,22 +62,21 @@ export function parseInfo(text: string): ReadonlyMap<string, string> {
   return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]));
 }
 
-function faultsOf(info: ReadonlyMap<string, string>): readonly ((place: string) => CountersignError)[] {
+/** What is wrong with a server, by what its INFO says. */
+export function faultsOf(info: ReadonlyMap<string, string>, place: string): readonly CountersignError[] {
   const version = info.get('redis_version') ?? '0';
-  const faults: ((place: string) => CountersignError)[] = [];
-  if (Number(version.split('.')[0]) < OLDEST_MAJOR) {
-    faults.push((place) =>
-      incompatible(place, `is version ${version}: Redis 7.0 or Valkey 7.2 is the oldest that will do. Upgrade it`),
-    );
-  }
-  if (info.get('role') !== 'master' && info.get('cluster_enabled') !== '1') {
-    faults.push((place) =>
-      incompatible(place, 'is a replica, and can only be read: REDIS_URL must name the primary, not a replica'),
-    );
-  }
-  const memory = memoryFault(info, '');
-  if (memory !== undefined) faults.push((place) => memoryFault(info, place) ?? memory);
-  return faults;
+  const isOld = Number(version.split('.')[0]) < OLDEST_MAJOR;
+  // Which of a Cluster's nodes are primaries changes, and its client asks.
+  const isReplica = info.get('role') !== 'master' && info.get('cluster_enabled') !== '1';
+  return [
+    isOld
+      ? incompatible(place, `is version ${version}: Redis 7.0 or Valkey 7.2 is the oldest that will do. Upgrade it`)
+      : [],
+    isReplica
+      ? incompatible(place, 'is a replica, and can only be read: REDIS_URL must name the primary, not a replica')
+      : [],
+    memoryFault(info, place) ?? [],
+  ].flat();
 }
 
 function incompatible(place: string, sentence: string): CountersignError {

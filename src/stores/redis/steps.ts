@@ -21,12 +21,14 @@ import {
 /** What a script is told; `now` where the step has a time. */
 export type Given = Readonly<Record<string, unknown>> & { readonly now?: number };
 
-/** Entries of an app's stream that PostgreSQL has not got yet, from which on nothing new is begun. */
+/**
+ * Entries of an app that Redis keeps for a PostgreSQL that is away, some 2 kB each, before nothing new is begun. At twice as
+ * many nothing is guessed at any more either: what is under way then has its end, and there is room for that.
+ */
 export const MOST_ENTRIES = 100_000;
-/** And nothing is guessed at any more: what is under way has its end, and there is room for that. */
-const MOST_ENTRIES_FOR_CHECKS = 2 * MOST_ENTRIES;
+const FOR_CHECKS = 2;
 
-export function startGiven(step: StartStep, bound = MOST_ENTRIES): Given {
+export function startGiven(step: StartStep, bound: number): Given {
   const { recode, ...rest } = step;
   return {
     ...rest,
@@ -39,7 +41,7 @@ export function startGiven(step: StartStep, bound = MOST_ENTRIES): Given {
   };
 }
 
-export function resendGiven(step: ResendStep, bound = MOST_ENTRIES): Given {
+export function resendGiven(step: ResendStep, bound: number): Given {
   const { code, ending, ...rest } = step;
   return {
     ...rest,
@@ -52,12 +54,12 @@ export function resendGiven(step: ResendStep, bound = MOST_ENTRIES): Given {
   };
 }
 
-export function messageGiven(step: MessageStep, bound = MOST_ENTRIES): Given {
+export function messageGiven(step: MessageStep, bound: number): Given {
   return { ...step, bound, message: messageToRecord(step.message) };
 }
 
-export function checkGiven(step: CheckStep, bound = MOST_ENTRIES_FOR_CHECKS): Given {
-  return { ...step, digest: bytesToHex(step.digest), bound };
+export function checkGiven(step: CheckStep, bound: number): Given {
+  return { ...step, digest: bytesToHex(step.digest), bound: bound * FOR_CHECKS };
 }
 
 export function dispatchGiven(step: DispatchStep): Given {

@@ -1,7 +1,8 @@
--- revive-merge: what PostgreSQL knows is put beside what is here. Whatever was further on stays: it never goes back.
+-- revive-merge: messages, guesses and money that PostgreSQL knows are put beside what is here. Whatever was further on
+-- stays: it never goes back.
 -- Needs: app limits guesses slots sending
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, token, patienceMs, verifications, messages: records with due_at, leased_until and claims,
+-- ARGV[1]  {now, token, patienceMs, messages: records with due_at, leased_until and claims,
 --          numbers: [{number, guesses}], budgets: [{day, spent}]}
 -- Result   `merged`, or `lost` when another one revives the app, or has done so
 
@@ -11,24 +12,6 @@ redis.call('PEXPIRE', reviving, whole(step.patienceMs))
 
 local function is_newer(given, known)
   return not known or (known.revision or 0) < (given.revision or 0)
-end
-
-for _, given in ipairs(step.verifications) do
-  local known = get_record('v:' .. given.id)
-  local merged = is_newer(given, known) and given or known
-  local other = merged == given and known or given
-  if other then
-    merged.attempts = math.max(merged.attempts, other.attempts)
-    if merged.state == 'pending' and other.state ~= 'pending' then
-      merged.state = other.state
-      merged.sealed_code = null
-    end
-  end
-  write_verification(merged)
-  index_by_number(merged.number, 'v:' .. merged.id, merged.expires_at + VERIFICATION_KEPT_MS)
-  local newest = live_in(merged.number, merged.subject, merged.purpose, merged.lane)
-  -- Ids sort by the moment they were made.
-  if not newest or newest.id < merged.id then set_live(merged) end
 end
 
 for _, given in ipairs(step.messages) do

@@ -18,16 +18,18 @@ local HISTORY_KEPT_MS = 30 * 24 * HOUR_MS
 
 -- The marker says since when this server has had what is live. A server that was restarted, emptied or has taken the
 -- place of another one has no marker or another replication id: it may lack what was acknowledged, and must not
--- answer before it has been looked up in PostgreSQL (see `revival.ts`).
+-- answer before it has been looked up in PostgreSQL (see `revival.ts`). `epoch` is nil then. It is as well where nodes
+-- without Redis were at work since (`step.since`), and `is_stale` says that what is here is worth nothing.
 local function current_epoch()
   local marker = redis.call('GET', KEYS[1])
-  if not marker then return nil end
-  local server, epoch = string.match(marker, '^(%x+) (%d+)$')
-  if server ~= string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') then return nil end
-  return tonumber(epoch)
+  if not marker then return nil, false end
+  local server, since = string.match(marker, '^(%x+) (%d+)$')
+  if tonumber(since) < (step.since or 0) then return nil, true end
+  if server ~= string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') then return nil, false end
+  return tonumber(since), false
 end
 
-local epoch = current_epoch()
+local epoch, is_stale = current_epoch()
 
 -- What has changed, for the stream: one entry for the whole step.
 local changes = {}

@@ -29,7 +29,8 @@ local function live_in(number, subject, purpose, lane)
   else
     id = redis.call('HGET', number_key_of(number), live_field(lane, purpose))
   end
-  return get_record('v:' .. (id or 'none'))
+  local verification = get_record('v:' .. (id or 'none'))
+  return id and verification or nil
 end
 
 -- Does it hold its slot, where one verification is kept for its whole life?

@@ -1,0 +1,229 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import type { Store } from '../../src/domain/store.ts';
+import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
+import { historyOf } from '../../src/stores/redis/keys.ts';
+import { openRedisStore, type RedisStoreOptions } from '../../src/stores/redis/redis-store.ts';
+import {
+  checkById,
+  DAY_0,
+  messageStep,
+  money,
+  phone,
+  sentCode,
+  sentMessage,
+  started,
+  startStep,
+  T0,
+  verificationOf,
+  wrongDigest,
+} from '../../src/testing/store-steps.ts';
+import { type TestRedis, useRedis } from '../servers/index.ts';
+import { type PostgresServer, startPostgres } from '../servers/postgres.ts';
+import { onRedis } from '../servers/redis.ts';
+import { hasPostgres, postgresForFile, silent } from './postgres-database.ts';
+import { until } from './redis-stores.ts';
+
+/** The way of the history: out of Redis, by way of its stream, into PostgreSQL. */
+describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that Redis hands to PostgreSQL', () => {
+  const history = historyOf('taxi');
+  let postgres: Awaited<ReturnType<typeof postgresForFile>>;
+  let redis: TestRedis;
+  const opened: Store[] = [];
+
+  beforeAll(async () => {
+    postgres = await postgresForFile();
+    redis = await useRedis();
+  });
+  beforeEach(async () => {
+    await redis.empty();
+    await postgres.empty();
+  });
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((store) => store.close()));
+    await postgres.closeStores();
+  });
+  afterAll(async () => {
+    await redis.close();
+    await postgres.close();
+  });
+
+  async function open(given: Partial<RedisStoreOptions> = {}): Promise<Store> {
+    const database = given.database ?? (await postgres.open());
+    const store = await openRedisStore({ url: redis.url, log: silent, ...given, database });
+    opened.push(store);
+    return store;
+  }
+
+  /** As if another node had to move, and did not: what is written stays in the stream. */
+  async function holdMover(): Promise<{ release(): Promise<void> }> {
+    const { database } = await postgres.open(1);
+    await database.query(
+      `INSERT INTO countersign.lease (name, holder, until) VALUES ('move history', 'nobody', 9e15)
+       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until`,
+    );
+    // Whoever had it goes on for as long as it was told to.
+    await delay(800);
+    return {
+      async release() {
+        await database.query("DELETE FROM countersign.lease WHERE name = 'move history'");
+      },
+    };
+  }
+
+  const waiting = () => onRedis(redis.url, (client) => client.xlen(history));
+  const untilMoved = () => until(async () => (await waiting()) === 0, 'the stream is empty');
+
+  async function rowOf(id: string): Promise<Record<string, unknown> | undefined> {
+    const { database } = await postgres.open(1);
+    const { rows } = await database.query('SELECT * FROM countersign.verification WHERE id = $1', [id]);
+    return rows[0];
+  }
+
+  it('is there within moments, with nobody asking for it', async () => {
+    const store = await open();
+    const verification = await started(store);
+    await checkById(store, verification, verification.digests.byId, T0);
+    const begun = performance.now();
+    await until(async () => (await rowOf(verification.id))?.['state'] === 'approved', 'the approval is moved');
+    expect(performance.now() - begun).toBeLessThan(1000);
+    await untilMoved();
+  });
+
+  it('counts once what is moved twice: the node died between the two', async () => {
+    const store = await open();
+    const held = await holdMover();
+    const { verification, message } = await sentCode(store, {}, [{ estimatedCost: money(7) }]);
+    await checkById(store, verification, wrongDigest, T0);
+    await checkById(store, verification, verification.digests.byId, T0);
+    await store.recordReport('acme', { providerMessageId: message.id, state: 'delivered', cost: money(9) }, T0);
+    const entries = await onRedis(redis.url, (client) => client.xrange(history, '-', '+'));
+    expect(entries.length).toBeGreaterThanOrEqual(5);
+    const query = { app: 'taxi', from: DAY_0, to: DAY_0 };
+    const before = [await store.readUsage(query), await store.listMessages('taxi', { limit: 9 })];
+    const row = await rowOf(verification.id);
+    await onRedis(redis.url, async (client) => {
+      for (const [, fields] of entries) await client.xadd(history, '*', ...fields);
+    });
+    await held.release();
+    await untilMoved();
+    expect([await store.readUsage(query), await store.listMessages('taxi', { limit: 9 })]).toEqual(before);
+    expect(await rowOf(verification.id)).toEqual(row);
+    expect(before[0]).toMatchObject([{ counts: { sent: 1, delivered: 1, approved: 1, costMicros: 9 } }]);
+  });
+
+  it('is taken up where a node left it that died with a batch in its hands', async () => {
+    const store = await open();
+    const held = await holdMover();
+    const verification = await started(store);
+    await onRedis(redis.url, async (client) => {
+      await client.xgroup('CREATE', history, 'postgres', '0').catch(() => undefined);
+      const taken = await client.xreadgroup('GROUP', 'postgres', 'mover', 'STREAMS', history, '>');
+      expect(taken).not.toBeNull();
+    });
+    await checkById(store, verification, verification.digests.byId, T0);
+    await held.release();
+    await untilMoved();
+    expect(await rowOf(verification.id)).toMatchObject({ state: 'approved', attempts: 1 });
+    const pending = await onRedis(redis.url, (client) => client.xpending(history, 'postgres'));
+    expect(pending[0]).toBe(0);
+  });
+
+  it('survives that its consumer group is lost', async () => {
+    const store = await open();
+    const first = await started(store);
+    await untilMoved();
+    await onRedis(redis.url, (client) => client.xgroup('DESTROY', history, 'postgres'));
+    const second = await started(store, { number: phone(2) });
+    await untilMoved();
+    expect([await rowOf(first.id), await rowOf(second.id)]).toMatchObject([{ id: first.id }, { id: second.id }]);
+  });
+
+  it('is not held up by an entry that PostgreSQL does not take: that one is set aside, and said', async () => {
+    const lines: object[] = [];
+    const error = (fields: object) => lines.push(fields);
+    const store = await open({ log: { ...silent, error } });
+    const held = await holdMover();
+    const first = await started(store);
+    const bad = { ...messageStep().message, locale: 'a\u0000b' };
+    await store.addMessage(messageStep({ message: bad }));
+    const last = await started(store, { number: phone(2) });
+    await held.release();
+    await untilMoved();
+    expect([await rowOf(first.id), await rowOf(last.id)]).toMatchObject([{ id: first.id }, { id: last.id }]);
+    expect(lines).toMatchObject([{ app: 'taxi', code: '22P05' }]);
+    expect(await onRedis(redis.url, (client) => client.xlen('cs:{taxi}:refused'))).toBe(1);
+    expect(await store.getMessage('taxi', bad.id)).toMatchObject({ id: bad.id });
+  });
+
+  it('is moved once by two nodes and by those who wait for it, all at the same time', async () => {
+    const [a, b] = [await open(), await open()];
+    const messages = 60;
+    await Promise.all(
+      Array.from({ length: messages }, async (_, index) => {
+        await sentMessage(index % 2 === 0 ? a : b, { estimatedCost: money(1) });
+        if (index % 10 === 0) await a.listMessages('taxi', { limit: 1 });
+      }),
+    );
+    const [usage] = await b.readUsage({ app: 'taxi', from: DAY_0, to: DAY_0 });
+    expect(usage?.counts).toMatchObject({ sent: messages, costMicros: messages });
+  });
+
+  it('has a bound: then nothing new is begun, what is under way has its end, and room comes back by itself', async () => {
+    const mostEntries = 20;
+    const store = await open({ mostEntries });
+    const first = await started(store);
+    const held = await holdMover();
+    let begun: Awaited<ReturnType<typeof sentCode>> | undefined;
+    for (let index = 2; (await waiting()) < mostEntries; index += 1) {
+      begun = await sentCode(store, { number: phone(index) });
+    }
+    const refused = { code: 'store-unavailable', message: expect.stringContaining('PostgreSQL has been away') };
+    await expect(store.start(startStep(verificationOf({ number: phone(99) })))).rejects.toMatchObject(refused);
+    await expect(store.addMessage(messageStep())).rejects.toMatchObject(refused);
+    await expect(store.probe(T0)).rejects.toMatchObject(refused);
+    const report = { providerMessageId: begun?.message.id ?? '', state: 'delivered' } as const;
+    expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: true });
+    expect(await checkById(store, first, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
+    expect(await checkById(store, first, first.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+    await held.release();
+    await untilMoved();
+    await started(store, { number: phone(99) });
+    await store.probe(T0);
+  });
+
+  describe('while PostgreSQL is away', () => {
+    let server: PostgresServer;
+    beforeAll(async () => {
+      server = await startPostgres();
+    });
+    afterAll(async () => {
+      await server.close();
+    });
+
+    it('waits: codes are sent and checked, keys are known, and all of it is there when PostgreSQL is back', async () => {
+      const database = await openPostgresStore({ url: server.url, poolSize: 4, log: silent });
+      const store = await open({ database });
+      await started(store, { number: phone(7) });
+      const key = { id: 'key_1', app: 'taxi', name: 'one', hash: 'hash', createdAt: T0, revokedAt: undefined };
+      await store.addApiKey(key);
+      expect(await store.findApiKey('hash')).toEqual(key);
+      await server.stop('immediate');
+
+      const { verification } = await sentCode(store);
+      expect(await checkById(store, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+      expect(await store.findApiKey('hash')).toEqual(key);
+      await store.probe(T0);
+      const begun = performance.now();
+      await expect(store.listMessages('taxi', { limit: 1 })).rejects.toMatchObject({ code: 'store-unavailable' });
+      expect(performance.now() - begun).toBeLessThan(2000);
+      expect(await store.clock()).toBeGreaterThan(T0);
+      expect(await waiting()).toBeGreaterThan(0);
+
+      await server.start();
+      await untilMoved();
+      expect(await store.listMessages('taxi', { limit: 9 })).toHaveLength(2);
+      expect(await database.getVerification('taxi', verification.id)).toMatchObject({ state: 'approved' });
+    });
+  });
+});

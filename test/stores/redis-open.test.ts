@@ -1,0 +1,188 @@
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import { CountersignError } from '../../src/domain/problem.ts';
+import type { Store } from '../../src/domain/store.ts';
+import { parseRedisUrl } from '../../src/stores/redis/connection.ts';
+import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
+import { faultsOf, parseInfo } from '../../src/stores/redis/server-check.ts';
+import { checkById, started, T0 } from '../../src/testing/store-steps.ts';
+import { freePort } from '../servers/machine.ts';
+import { onRedis, type RedisServer, startRedis, startReplica } from '../servers/redis.ts';
+import { hasPostgres, postgresForFile, silent } from './postgres-database.ts';
+
+const PASSWORD = 'p@ss:w/rd#1 %2F';
+
+describe('the address of a Redis', () => {
+  it('may have a password with special characters, percent-encoded, and is several of a Cluster', () => {
+    const password = encodeURIComponent(PASSWORD);
+    expect(parseRedisUrl(`redis://somebody:${password}@one:7000/3, redis://two`)).toEqual({
+      addresses: [
+        { host: 'one', port: 7000 },
+        { host: 'two', port: 6379 },
+      ],
+      options: { db: 3, username: 'somebody', password: PASSWORD },
+      place: 'one:7000, two:6379',
+    });
+    expect(parseRedisUrl('rediss://[::1]:6380').addresses).toEqual([{ host: '::1', port: 6380 }]);
+    expect(parseRedisUrl('rediss://host').options.tls).toEqual({ servername: 'host' });
+  });
+
+  it.each(['', 'one', 'http://one', 'redis://a:p#ss@host', 'redis://one/abc', 'redis://one,', 'redis://:%zz@one'])(
+    'is refused when it is none: %s',
+    (url) => {
+      expect(() => parseRedisUrl(url)).toThrow(/REDIS_URL is no URL/);
+    },
+  );
+});
+
+describe('a server that will not do', () => {
+  const info = (given: string) => faultsOf(parseInfo(`redis_version:7.2.4\r\nrole:master\r\n${given}`), 'host:1');
+
+  it('is an old one', () => {
+    expect(info('redis_version:6.2.14')[0]?.message).toMatch(/is version 6\.2\.14: Redis 7\.0 or Valkey 7\.2/);
+    expect(info('')).toEqual([]);
+  });
+
+  it('throws data away when its memory is full', () => {
+    expect(info('maxmemory:1000\r\nmaxmemory_policy:allkeys-lru')[0]?.message).toMatch(/maxmemory-policy noeviction/);
+    expect(info('maxmemory:1000\r\nmaxmemory_policy:noeviction')).toEqual([]);
+    expect(info('maxmemory:0\r\nmaxmemory_policy:allkeys-lru')).toEqual([]);
+  });
+});
+
+describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('opening Redis in front of PostgreSQL', () => {
+  let postgres: Awaited<ReturnType<typeof postgresForFile>>;
+  let server: RedisServer;
+  const opened: Store[] = [];
+
+  beforeAll(async () => {
+    postgres = await postgresForFile();
+    server = await startRedis();
+  });
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((store) => store.close()));
+    await postgres.closeStores();
+  });
+  afterAll(async () => {
+    await server.close();
+    await postgres.close();
+  });
+
+  async function open(url: string): Promise<Store> {
+    const store = await openRedisStore({ url, database: await postgres.open(2), log: silent });
+    opened.push(store);
+    return store;
+  }
+
+  async function faultOf(url: string): Promise<CountersignError> {
+    const begun = performance.now();
+    const error = await open(url).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(performance.now() - begun).toBeLessThan(3000);
+    expect(error).toBeInstanceOf(CountersignError);
+    const fault = error as CountersignError;
+    // Neither in the sentence nor in what hangs from it.
+    expect(JSON.stringify([fault.message, String(fault.stack), fault.cause])).not.toContain('secret');
+    return fault;
+  }
+
+  function withUser(url: string, user: string, password: string): string {
+    const made = new URL(url);
+    made.username = user;
+    made.password = encodeURIComponent(password);
+    return made.href;
+  }
+
+  it('says that nobody is there', async () => {
+    const fault = await faultOf(`redis://:secret@127.0.0.1:${await freePort()}`);
+    expect(fault).toMatchObject({ code: 'store-unavailable', message: expect.stringMatching(/is it running/) });
+  });
+
+  it('says that the password is wrong, and takes one with special characters', async () => {
+    await onRedis(server.url, (client) =>
+      client.call('ACL', 'SETUSER', 'app', 'on', `>${PASSWORD}`, '~*', '&*', '+@all'),
+    );
+    const fault = await faultOf(withUser(server.url, 'app', 'secret'));
+    expect(fault).toMatchObject({ code: 'store-unavailable', message: expect.stringMatching(/password is refused/) });
+    const store = await open(withUser(server.url, 'app', PASSWORD));
+    await started(store);
+  });
+
+  it('is content with a user of few rights', async () => {
+    const rights = ['~cs:*', '+@all', '-@admin', '-@dangerous', '+info'];
+    await onRedis(server.url, (client) => client.call('ACL', 'SETUSER', 'modest', 'on', '>secret', ...rights));
+    const store = await open(withUser(server.url, 'modest', 'secret'));
+    const verification = await started(store);
+    await store.probe(T0);
+    expect(await store.listMessages('taxi', { limit: 1 })).toHaveLength(1);
+    expect(await checkById(store, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+    await store.eraseHistory({ app: 'taxi', number: verification.number, answer: '', resumeAt: undefined });
+    await store.sweep(T0, T0);
+  });
+
+  it('says that a password is missing', async () => {
+    const guarded = withUser(server.url, '', 'secret');
+    await onRedis(server.url, (client) => client.config('SET', 'requirepass', 'secret'));
+    try {
+      expect((await faultOf(server.url)).message).toMatch(/password is refused/);
+      await started(await open(guarded));
+    } finally {
+      await onRedis(guarded, (client) => client.config('SET', 'requirepass', ''));
+    }
+  });
+
+  it('says that scripts are not allowed', async () => {
+    await onRedis(server.url, (client) =>
+      client.call('ACL', 'SETUSER', 'silent', 'on', '>secret', '~*', '&*', '+@all', '-@scripting'),
+    );
+    const fault = await faultOf(withUser(server.url, 'silent', 'secret'));
+    expect(fault).toMatchObject({ code: 'store-incompatible', message: expect.stringMatching(/runs no scripts/) });
+  });
+
+  it('says that it is a replica', async () => {
+    const replica = await startReplica(server);
+    try {
+      const fault = await faultOf(replica.url);
+      expect(fault).toMatchObject({
+        code: 'store-incompatible',
+        message: expect.stringMatching(/must name the primary/),
+      });
+    } finally {
+      await replica.close();
+    }
+  });
+
+  it('says that it throws data away, also when that begins later', async () => {
+    const store = await open(server.url);
+    const set = (...given: [string, string][]) =>
+      onRedis(server.url, async (client) => {
+        for (const [name, value] of given) await client.config('SET', name, value);
+      });
+    try {
+      await set(['maxmemory', '100mb'], ['maxmemory-policy', 'allkeys-lru']);
+      const fault = await faultOf(server.url);
+      expect(fault).toMatchObject({ code: 'store-incompatible', message: expect.stringMatching(/noeviction/) });
+      await expect(store.probe(T0)).rejects.toMatchObject({
+        code: 'store-unavailable',
+        message: expect.stringMatching(/noeviction/),
+      });
+    } finally {
+      await set(['maxmemory', '0'], ['maxmemory-policy', 'noeviction']);
+    }
+    await store.probe(T0);
+  });
+
+  it('says it when its memory is full, and goes on when there is room', async () => {
+    const store = await open(server.url);
+    await started(store);
+    const set = (value: string) => onRedis(server.url, (client) => client.config('SET', 'maxmemory', value));
+    try {
+      await set('1mb');
+      await expect(started(store)).rejects.toMatchObject({ code: 'store-unavailable' });
+    } finally {
+      await set('0');
+    }
+    await started(store);
+  });
+});
