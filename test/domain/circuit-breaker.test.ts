@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   afterOutcome,
+  afterWord,
   type Breaker,
   beginTrial,
   closedBreaker,
@@ -166,6 +167,40 @@ describe('a breaker that is open', () => {
     expect(breaker).toMatchObject({ reason: 'throttled', coolOffMs: 20_000 });
     expect(stateOf(breaker, T0 + 14 * SECOND - 1)).toBe('open');
     expect(stateOf(breaker, T0 + 14 * SECOND)).toBe('trial');
+  });
+});
+
+describe('the word of another node', () => {
+  it('opens the breaker for a second longer than there, so that the one that found it out tries first', () => {
+    const heard = afterWord(closedBreaker, opened(), T0 + SECOND);
+    expect(stateOf(heard, T0 + 11 * SECOND - 1)).toBe('open');
+    expect(stateOf(heard, T0 + 11 * SECOND)).toBe('trial');
+    // Its minute is the longest that there is, and a second more must not read like a clock that was set back.
+    const longest = times(6, 'account' as const).reduce(
+      (breaker: Breaker) => afterOutcome(beginTrial(breaker, T0), 'account', T0),
+      closedBreaker,
+    );
+    expect(stateOf(afterWord(closedBreaker, longest, T0), T0)).toBe('open');
+    // Nor one that comes from a node whose clock is a little ahead.
+    expect(stateOf(afterWord(closedBreaker, longest, T0 - 500), T0 - 500)).toBe('open');
+  });
+
+  it('that a trial has begun keeps the others away until that is lost', () => {
+    const heard = afterWord(opened(), beginTrial(opened(), T0 + 10 * SECOND), T0 + 12 * SECOND);
+    expect(stateOf(heard, T0 + 25 * SECOND - 1)).toBe('open');
+    expect(stateOf(heard, T0 + 25 * SECOND)).toBe('trial');
+  });
+
+  it('that it is well closes it, and leaves alone what was counted of one that is well here', () => {
+    expect(afterWord(opened(), closedBreaker, T0)).toBe(closedBreaker);
+    const counting = inTurn(['unavailable', 'unavailable']);
+    expect(afterWord(counting, closedBreaker, T0)).toBe(counting);
+  });
+
+  it('that is old says nothing to one that is well here: it is to be tried again anyway', () => {
+    const counting = inTurn(['unavailable', 'unavailable']);
+    expect(afterWord(counting, opened(), T0 + 11 * SECOND)).toBe(counting);
+    expect(afterWord(counting, opened(), T0 + 11 * SECOND - 1)).not.toBe(counting);
   });
 });
 

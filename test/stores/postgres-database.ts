@@ -1,9 +1,9 @@
 import { inject } from 'vitest';
 import { openPostgresStore, type PostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import type { StoreLog } from '../../src/stores/store-log.ts';
 import { makeDatabase } from '../servers/index.ts';
+import { silent } from './postgres-log.ts';
 
-export const silent: StoreLog = { info: () => {}, warn: () => {}, error: () => {} };
+export { silent } from './postgres-log.ts';
 
 export const hasPostgres = (): boolean => inject('postgresUrl') !== null;
 
@@ -35,8 +35,9 @@ export async function postgresForFile() {
     open,
     closeStores,
     async empty() {
-      const store = await open(1);
+      const store = await openPostgresStore({ url: database.url, poolSize: 1, log: silent });
       await store.database.query(emptyAll);
+      await store.close();
     },
     async close() {
       await closeStores();

@@ -14,7 +14,7 @@ import { hasPostgres, postgresForFile } from './postgres-database.ts';
 import { sequences, Twins } from './postgres-twins.ts';
 
 /** More by hand: `TWIN_RUNS=2000 npm test -- test/stores/postgres-twins.test.ts`. */
-const RUNS = Number(process.env['TWIN_RUNS'] ?? 60);
+const RUNS = Number(process.env['TWIN_RUNS'] ?? 50);
 const LOGS = 3000;
 
 describe.skipIf(!hasPostgres())('PostgreSQL beside SQLite', () => {
@@ -53,7 +53,10 @@ describe.skipIf(!hasPostgres())('PostgreSQL beside SQLite', () => {
   }, 300_000);
 
   it('counts events by the rules of the domain', async () => {
-    const cases = fc.sample(fc.tuple(history, rules, fc.integer({ min: -MINUTE, max: 2 * DAY })), { numRuns: LOGS, ...seedOf('TWIN_SEED') });
+    const cases = fc.sample(fc.tuple(history, rules, fc.integer({ min: -MINUTE, max: 2 * DAY })), {
+      numRuns: LOGS,
+      ...seedOf('TWIN_SEED'),
+    });
     const asked = cases.map(([gaps, given, later]) => {
       const { log, now } = played(gaps, given);
       return { log, rules: given, now: now + later };
@@ -81,7 +84,10 @@ describe.skipIf(!hasPostgres())('PostgreSQL beside SQLite', () => {
 
   it('counts wrong guesses by the rules of the domain', async () => {
     const policy = fc.record({ max: fc.integer({ min: 1, max: 100 }), windowMs: fc.constantFrom(MINUTE, DAY) });
-    const cases = fc.sample(fc.tuple(history, policy, fc.integer({ min: -MINUTE, max: 8 * DAY })), { numRuns: LOGS, ...seedOf('TWIN_SEED') });
+    const cases = fc.sample(fc.tuple(history, policy, fc.integer({ min: -MINUTE, max: 8 * DAY })), {
+      numRuns: LOGS,
+      ...seedOf('TWIN_SEED'),
+    });
     const asked = cases.map(([gaps, given, later]) => {
       let now = T0;
       let guesses: Guesses = noGuesses;
@@ -114,7 +120,10 @@ const history = fc.oneof(
   fc.array(fc.constantFrom(0, 1, 1, 700, 30_000, 3_600_000, -5000), { minLength: 40, maxLength: 140 }),
 );
 const rules = fc.array(
-  fc.record({ max: fc.constantFrom(0, 1, 3, 99, 100, 101, 500), windowMs: fc.constantFrom(1000, MINUTE, 61 * MINUTE, DAY) }),
+  fc.record({
+    max: fc.constantFrom(0, 1, 3, 99, 100, 101, 500),
+    windowMs: fc.constantFrom(1000, MINUTE, 61 * MINUTE, DAY),
+  }),
   { minLength: 1, maxLength: 3 },
 );
 

@@ -20,7 +20,7 @@ export type DatabaseOptions = {
 };
 
 /** For a step, from the wait for a connection on: whoever waits is told within 2 s that it was for nothing. */
-const STEP_DEADLINE_MS = 1900;
+export const STEP_DEADLINE_MS = 1900;
 const CONNECT_DEADLINE_MS = 1400;
 /** For what housekeeping does, which nobody waits for. */
 const PATIENT_DEADLINE_MS = 30_000;
@@ -67,10 +67,10 @@ export class Database {
 
   /**
    * One statement, one round trip.
+   * @param until of `performance.now()`
    * @throws CountersignError `store-unavailable`; whether it was carried out is not known then
    */
-  query: Query = (text, values) => {
-    const until = performance.now() + STEP_DEADLINE_MS;
+  query = (text: string, values?: readonly unknown[], until = performance.now() + STEP_DEADLINE_MS): Promise<Rows> => {
     return this.#withClient((client) => this.#run(client, text, values, until - performance.now()));
   };
 

@@ -57,7 +57,8 @@ export class Presence {
   async #renew(): Promise<void> {
     try {
       const { other } = await announce(this.#steps, this.#holder, this.#liveIn, PRESENT_MS);
-      if (other) this.#log.error({}, 'some nodes have Redis in front of this database, and some have not: stop one kind');
+      if (other)
+        this.#log.error({}, 'some nodes have Redis in front of this database, and some have not: stop one kind');
     } catch {
       // Whoever needs the store says that it is away.
     }

@@ -1,5 +1,7 @@
-import { asStoreError, codeOf, type Database } from './database.ts';
+import { CountersignError } from '../../domain/problem.ts';
+import { asStoreError, codeOf, type Database, STEP_DEADLINE_MS } from './database.ts';
 import { fromSqlJson, toSqlJson } from './json.ts';
+import { Lane, type SharedStep, type Waiting } from './lane.ts';
 
 /** A row is of a day whose table is not there yet. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const CHECK_VIOLATION = '23514';
@@ -7,14 +9,8 @@ const CHECK_VIOLATION = '23514';
 const LOCK_NOT_AVAILABLE = '55P03';
 const ROLLED_BACK = /^40/;
 const TRIES = 5;
-
-/** The steps of the hot path, which may share a transaction: see `steps/batch.sql`. */
-type SharedStep = 'start' | 'resend' | 'check' | 'add_message' | 'record_dispatch' | 'record_report';
-
-/** While one transaction waits for the disk, another is carried out. */
-const TRANSACTIONS_UNDER_WAY = 2;
-/** PostgreSQL keeps track of 64 parts of a transaction without effort. */
-const MOST_IN_ONE = 32;
+/** The server stops waiting for a lock before we stop waiting for the server: it must not go on with what nobody waits for. */
+const LOCKS_END_BEFORE_MS = 300;
 
 /**
  * Of an outcome of a hand-over nobody waits for the disk: should the server die in that moment, the message is an orphan again,
@@ -22,47 +18,47 @@ const MOST_IN_ONE = 32;
  */
 const WITHOUT_WAITING = ", set_config('synchronous_commit', 'off', true)";
 
-type Waiting = {
-  readonly name: SharedStep;
-  readonly step: object;
-  readonly resolve: (outcome: unknown) => void;
-  readonly reject: (error: unknown) => void;
-};
-
 type Outcome = { readonly outcome: unknown } | { readonly code: string; readonly message: string };
 
 /** The functions of `steps/`, by their names: each takes one JSON object and returns JSON, in one round trip. */
 export class Steps {
   readonly #database: Database;
   readonly #schema: string;
-  #waiting: Waiting[] = [];
-  #underWay = 0;
-  #isScheduled = false;
+  /**
+   * What counts in the buckets of an app goes one after another over all nodes, and what does not need not wait for it. In one
+   * lane, a check at the head of a transaction would have the starts behind it find the buckets taken.
+   */
+  readonly #lanes: Readonly<Record<'counted' | 'others', Lane>>;
 
   constructor(database: Database, schema: string) {
     this.#database = database;
     this.#schema = schema;
+    const runTogether = (batch: readonly Waiting[]) => this.#runTogether(batch);
+    this.#lanes = {
+      counted: new Lane(runTogether, database.place),
+      others: new Lane(runTogether, database.place),
+    };
   }
 
   /** In a transaction of its own. */
   run(name: string, step: object): Promise<unknown> {
-    return this.#call(name, step, name !== 'record_dispatch');
+    return this.#call(name, step, name !== 'record_dispatch', performance.now() + STEP_DEADLINE_MS);
   }
 
   /**
-   * Steps that are asked for in one turn of the event loop, or while others are under way, share a transaction: as in the
-   * embedded store nobody waits for a timer, and a lone step is carried out at once.
-   * @param makeRoom for a step that inserts into the history: makes the tables of the days that it needs
+   * A step that may share a transaction with others: see `Lane`.
+   * @param makeRoom for a step that inserts into the history, and counts: makes the tables of the days that it needs
    */
   async runShared(name: SharedStep, step: object, makeRoom?: () => Promise<void>): Promise<unknown> {
+    const until = performance.now() + STEP_DEADLINE_MS;
     try {
-      return await this.#enqueue(name, step);
+      return await this.#lanes[makeRoom === undefined ? 'others' : 'counted'].add(name, step, until);
     } catch (error) {
       if (!isWorthTryingAlone(error, makeRoom)) throw asStoreError(error, this.#database.place);
     }
     for (let tried = 1; ; tried += 1) {
       try {
-        return await this.run(name, step);
+        return await this.#call(name, step, name !== 'record_dispatch', until);
       } catch (error) {
         if (makeRoom === undefined || codeOf(error) !== CHECK_VIOLATION || tried === TRIES) throw error;
       }
@@ -70,39 +66,17 @@ export class Steps {
     }
   }
 
-  #enqueue(name: SharedStep, step: object): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ name, step, resolve, reject });
-      if (this.#isScheduled || this.#underWay >= TRANSACTIONS_UNDER_WAY) return;
-      this.#isScheduled = true;
-      setImmediate(() => {
-        this.#isScheduled = false;
-        this.#runWaiting();
-      });
-    });
-  }
-
-  #runWaiting(): void {
-    while (this.#underWay < TRANSACTIONS_UNDER_WAY && this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, MOST_IN_ONE);
-      this.#underWay += 1;
-      void this.#runTogether(batch).finally(() => {
-        this.#underWay -= 1;
-        this.#runWaiting();
-      });
-    }
-  }
-
   async #runTogether(batch: readonly Waiting[]): Promise<void> {
     try {
       const [only] = batch;
       if (only !== undefined && batch.length === 1) {
-        only.resolve(await this.run(only.name, only.step));
+        only.resolve(await this.#call(only.name, only.step, only.name !== 'record_dispatch', only.until));
         return;
       }
+      const until = Math.min(...batch.map((each) => each.until));
       const isAwaited = batch.some(({ name }) => name !== 'record_dispatch');
       const steps = batch.map(({ name, step }) => ({ name, step }));
-      const outcomes = (await this.#call('run_together', steps, isAwaited)) as readonly Outcome[];
+      const outcomes = (await this.#call('run_together', steps, isAwaited, until)) as readonly Outcome[];
       for (const [index, { resolve, reject }] of batch.entries()) {
         const each = outcomes[index];
         if (each !== undefined && 'outcome' in each) resolve(each.outcome);
@@ -114,10 +88,12 @@ export class Steps {
   }
 
   /** @param isAwaited answered when it is on the disk */
-  async #call(name: string, given: object, isAwaited: boolean): Promise<unknown> {
-    // As text, which is read here: see json.ts.
-    const statement = `SELECT ${this.#schema}.${name}($1)::text AS outcome${isAwaited ? '' : WITHOUT_WAITING}`;
-    const { rows } = await this.#database.query(statement, [toSqlJson(given)]);
+  async #call(name: string, given: object, isAwaited: boolean, until: number): Promise<unknown> {
+    const step = `${this.#schema}.${name}($1)::text AS outcome`;
+    // What is set holds for this statement's transaction. The outcome comes as text, which is read here: see json.ts.
+    const statement = `SELECT set_config('lock_timeout', $2, true), ${step}${isAwaited ? '' : WITHOUT_WAITING}`;
+    const lockMs = Math.max(1, Math.round(until - performance.now() - LOCKS_END_BEFORE_MS));
+    const { rows } = await this.#database.query(statement, [toSqlJson(given), String(lockMs)], until);
     const outcome = rows[0]?.['outcome'];
     return typeof outcome === 'string' ? fromSqlJson(outcome) : null;
   }
@@ -125,6 +101,8 @@ export class Steps {
 
 /** What stood in the way of a step in company may not stand in the way of the same step alone. */
 function isWorthTryingAlone(error: unknown, makeRoom: (() => Promise<void>) | undefined): boolean {
+  // It was alone already, or all of them had no connection.
+  if (error instanceof CountersignError) return false;
   const code = codeOf(error) ?? '';
   return code === LOCK_NOT_AVAILABLE || ROLLED_BACK.test(code) || (makeRoom !== undefined && code === CHECK_VIOLATION);
 }

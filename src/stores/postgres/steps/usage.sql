@@ -90,13 +90,17 @@ DECLARE
   change countersign.usage;
 BEGIN
   IF coalesce(array_length(changes, 1), 0) > 1 THEN
+    -- By the names of the columns: a newer version may have added some.
     changes := ARRAY(
-      SELECT ROW(c.day, c.app, c.provider, c.country, c.currency, 0,
-                 sum(c.sent), sum(c.codes), sum(c.delivered), sum(c.failed), sum(c.approved),
-                 sum(c.cost_micros), sum(c.code_cost_micros), sum(c.approved_cost_micros))::countersign.usage
-        FROM unnest(changes) c
-       GROUP BY c.day, c.app, c.provider, c.country, c.currency
-       ORDER BY c.day, c.app, c.provider, c.country, c.currency);
+      SELECT jsonb_populate_record(NULL::countersign.usage, to_jsonb(sums))
+        FROM (
+          SELECT c.day, c.app, c.provider, c.country, c.currency,
+                 sum(c.sent) AS sent, sum(c.codes) AS codes, sum(c.delivered) AS delivered, sum(c.failed) AS failed,
+                 sum(c.approved) AS approved, sum(c.cost_micros) AS cost_micros,
+                 sum(c.code_cost_micros) AS code_cost_micros, sum(c.approved_cost_micros) AS approved_cost_micros
+            FROM unnest(changes) c
+           GROUP BY c.day, c.app, c.provider, c.country, c.currency
+           ORDER BY c.day, c.app, c.provider, c.country, c.currency) sums);
   END IF;
   FOREACH change IN ARRAY changes LOOP
     INSERT INTO countersign.usage AS u

@@ -7,10 +7,8 @@ BEGIN
   FOR called IN
     SELECT p.oid FROM pg_proc p
      WHERE p.pronamespace = (SELECT l.pronamespace FROM pg_proc l WHERE l.oid = 'steps.lock'::regproc)
-       AND p.proargnames = '{step}'
+       AND p.proargnames IN ('{step}', '{batch}')
   LOOP
-    -- Whoever waits is told within two seconds that it was for nothing; the server must not go on waiting for nobody.
-    EXECUTE format('ALTER FUNCTION %s SET lock_timeout = %L', called, '1500ms');
     -- Bytes within JSON are read in that form.
     EXECUTE format('ALTER FUNCTION %s SET bytea_output = %L', called, 'hex');
     -- Nobody's function or operator of the same name comes before the server's own.

@@ -1,0 +1,82 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { readSchema } from '../../src/stores/postgres/schema.ts';
+import { DAY, phone, started, T0 } from '../../src/testing/store-steps.ts';
+import { makeDatabase } from '../servers/index.ts';
+import { onDatabase } from '../servers/postgres.ts';
+import { hasPostgres, postgresForFile } from './postgres-database.ts';
+import { runNodes } from './postgres-node.ts';
+
+const NODES = 4;
+const four = Array.from({ length: NODES }, (_, index) => index);
+
+/** Kinds of outcomes of all nodes, added up. */
+function together(tallies: readonly unknown[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const tally of tallies as readonly Record<string, number>[]) {
+    for (const [kind, count] of Object.entries(tally)) sums[kind] = (sums[kind] ?? 0) + count;
+  }
+  return sums;
+}
+
+describe.skipIf(!hasPostgres())('four processes over one PostgreSQL', () => {
+  let file: Awaited<ReturnType<typeof postgresForFile>>;
+  beforeAll(async () => {
+    file = await postgresForFile();
+  });
+  beforeEach(() => file.empty());
+  afterEach(() => file.closeStores());
+  afterAll(() => file.close());
+
+  it('make a new database into one schema when they start at once', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const database = await makeDatabase();
+      try {
+        expect(await runNodes(four.map(() => ({ does: 'open', url: database.url })))).toEqual(
+          Array(NODES).fill('opened'),
+        );
+        const { rows } = await onDatabase(database.url, (client) =>
+          client.query(`SELECT (SELECT count(*)::integer FROM countersign.migration) AS migrations,
+            (SELECT count(*)::integer FROM countersign.verification) AS verifications,
+            (SELECT array_agg(nspname::text) FROM pg_namespace WHERE nspname LIKE 'countersign%' AND nspname <> 'countersign') AS steps`),
+        );
+        const { migrations, stepsSchema } = readSchema();
+        expect(rows).toEqual([{ migrations: migrations.length, verifications: NODES, steps: [stepsSchema] }]);
+      } finally {
+        await database.close();
+      }
+    }
+  }, 60_000);
+
+  it('approve exactly one of two hundred right codes (invariant 1)', async () => {
+    const store = await file.open();
+    const { id, digests } = await started(store);
+    const digest = Buffer.from(digests.byId).toString('hex');
+    const tallies = await runNodes(four.map(() => ({ does: 'approve', url: file.url, count: 50, id, digest })));
+    expect(together(tallies)).toEqual({ approved: 1, ended: 199 });
+  });
+
+  it('compare exactly five of two hundred wrong codes (invariant 2)', async () => {
+    const store = await file.open();
+    const { id } = await started(store);
+    const tallies = await runNodes(four.map(() => ({ does: 'guess', url: file.url, count: 50, id })));
+    expect(together(tallies)).toEqual({ wrong: 5, ended: 195 });
+    expect((await store.getVerification('taxi', id))?.attempts).toBe(5);
+  });
+
+  it('let exactly as many of two hundred starts through as the limit says (invariant 7)', async () => {
+    const tallies = await runNodes(four.map(() => ({ does: 'limit', url: file.url, count: 50, max: 7 })));
+    expect(together(tallies)).toEqual({ started: 7, limited: 193 });
+  });
+
+  it('start all of two hundred at the first moment of a day that has no table yet', async () => {
+    const at = Math.floor(T0 / DAY) * DAY + 20 * DAY;
+    const tallies = await runNodes(
+      four.map((node) => ({ does: 'start', url: file.url, count: 50, first: 1000 * node, at })),
+    );
+    expect(together(tallies)).toEqual({ started: 200 });
+    const store = await file.open();
+    expect(
+      await store.findVerification({ app: 'taxi', purpose: 'login', subject: undefined, number: phone(3049) }),
+    ).toMatchObject({ state: 'pending' });
+  });
+});
