@@ -66,6 +66,11 @@ export function isForward(from: DeliveryState, to: DeliveryState): boolean {
   return ranks[to] > ranks[from];
 }
 
+/** Of one message: is it the same hand-over, whatever was reported of it since? */
+export function isSameDispatch(a: Dispatch, b: Dispatch): boolean {
+  return a.provider === b.provider && a.at === b.at && a.providerMessageId === b.providerMessageId;
+}
+
 /** A provider that took a message has an id for it; one that may have taken it left us not knowing. */
 export function wasTaken({ providerMessageId, reason }: Dispatch): boolean {
   return providerMessageId !== undefined || reason === 'uncertain';

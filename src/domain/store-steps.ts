@@ -210,6 +210,8 @@ export type DispatchStep = {
   readonly spent: { readonly day: string; readonly micros: number } | undefined;
   /** the answer to be given again under the request's idempotency key */
   readonly answer: { readonly app: string; readonly key: string; readonly text: string } | undefined;
+  /** This step got no answer before, and may have been carried out: then it changes nothing. */
+  readonly isRepeated?: true;
 };
 
 /** `due`: the code did not arrive and is worth sending by another way, see `claimDue`. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { deriveCode, digestCode } from '../domain/code.ts';
 import { handOversLeft, type Message, retryDelayMs } from '../domain/message.ts';
-import { type Refusal, refuse } from '../domain/problem.ts';
+import { CountersignError, type Refusal, refuse } from '../domain/problem.ts';
 import type { BudgetTake, DispatchStep } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
@@ -24,6 +24,9 @@ export type SendAnswer = Started | Refusal;
 
 const ANSWER_PATIENCE_MS = 10_000;
 const ANSWER_POLL_MS = 25;
+/** With the 8 s that a hand-over may take, less than the time after which the message is an orphan. */
+const RECORD_PATIENCE_MS = 6000;
+const RECORD_PAUSE_MS = 250;
 
 export type CodeToSend = {
   readonly app: App;
@@ -150,7 +153,7 @@ export async function settle(
   answer: object | undefined,
 ): Promise<void> {
   const { app, idempotencyKey } = message;
-  await context.store.recordDispatch({
+  const step: DispatchStep = {
     now: context.now(),
     message,
     dispatches,
@@ -163,7 +166,31 @@ export async function settle(
       idempotencyKey === undefined || answer === undefined
         ? undefined
         : { app, key: idempotencyKey, text: JSON.stringify(answer) },
-  });
+  };
+  try {
+    await context.store.recordDispatch(step);
+  } catch (error) {
+    const isAway = error instanceof CountersignError && error.code === 'store-unavailable';
+    if (isAway && dispatches.length > 0) void context.underWay.add(recordLater(context, step));
+    throw error;
+  }
+}
+
+/**
+ * The store was away when a message had just been handed over. What only this node knows must get there before the message is
+ * taken for an orphan, and sent once more.
+ */
+async function recordLater(context: ServiceContext, step: DispatchStep): Promise<void> {
+  const givenUpAt = performance.now() + RECORD_PATIENCE_MS;
+  while (performance.now() < givenUpAt) {
+    await delay(RECORD_PAUSE_MS);
+    try {
+      return await context.store.recordDispatch({ ...step, now: context.now(), isRepeated: true });
+    } catch {
+      // The request itself was answered with it already.
+    }
+  }
+  context.log.error({ message: step.message.id }, 'outcome of a hand-over lost: the message may go out once more');
 }
 
 /** The verification's code: the caller's own, as long as it is worth something, or ours. */
@@ -190,7 +217,9 @@ export async function awaitAnswer<Answer extends { readonly kind: string }>(
   known: string | undefined,
 ): Promise<Answer | Refusal> {
   let answer = known;
-  for (let waitedMs = 0; answer === undefined && waitedMs < ANSWER_PATIENCE_MS; waitedMs += ANSWER_POLL_MS) {
+  // By the clock: under load, asking takes longer than the pause in between.
+  const patienceEnds = performance.now() + ANSWER_PATIENCE_MS;
+  while (answer === undefined && performance.now() < patienceEnds) {
     await delay(ANSWER_POLL_MS);
     answer = await context.store.getAnswer(app, key);
   }

@@ -8,8 +8,18 @@ import type { ServiceContext } from './context.ts';
 import { withinDeadline } from './deadline.ts';
 import { notSent, ORPHANED_AFTER_MS } from './dispatch.ts';
 import { allOutUntil, budgetTakeFor, type Hop, isRetried, planRoute, watchBudget } from './routing.ts';
-import { carriedOf, dispatchCode, logUntaken, refuseDelivery, retryAt, sendCode, settle } from './send-code.ts';
+import {
+  carriedOf,
+  dispatchCode,
+  logUntaken,
+  refuseDelivery,
+  retryAt,
+  type SendAnswer,
+  sendCode,
+  settle,
+} from './send-code.ts';
 import { deliverMessage, dispatchText } from './send-message.ts';
+import { viewOf } from './views.ts';
 
 const BATCH = 50;
 const REPORT_DEADLINE_MS = 3000;
@@ -105,13 +115,19 @@ async function recover(
     return;
   }
   context.log.warn(fields, 'orphaned message given up');
-  await settle(
-    context,
-    message,
-    { ...nothing, dispatches: [notSent(message, 'expired', context.now())], state: 'failed' },
-    undefined,
-    refuse('delivery-failed', 'The message was not sent in time.'),
-  );
+  const now = context.now();
+  const state = verification === undefined ? 'expired' : stateAt(verification, now);
+  // Whoever was approved has had the code: what is not known is who took it.
+  const dispatch =
+    state === 'approved'
+      ? ({ ...notSent(message, 'uncertain', now), state: 'unknown' } as const)
+      : notSent(message, 'expired', now);
+  // The start may have been answered, and its code used: who repeats it is told of the same verification.
+  const answer: SendAnswer =
+    verification === undefined || state === 'expired'
+      ? refuse('delivery-failed', 'The message was not sent in time.')
+      : { kind: 'started', verification: viewOf(verification, now), provider: undefined };
+  await settle(context, message, { ...nothing, dispatches: [dispatch], state: dispatch.state }, undefined, answer);
 }
 
 /**

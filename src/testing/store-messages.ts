@@ -5,6 +5,8 @@ import type { DeliveryReport, DeliveryState } from '../domain/provider.ts';
 import type { MessageQuery, Store } from '../domain/store.ts';
 import {
   atOnce,
+  budgetTake,
+  DAY_0,
   dispatchOf,
   dispatchStep,
   HOUR,
@@ -12,6 +14,7 @@ import {
   MINUTE,
   messageOf,
   messageStep,
+  money,
   newId,
   phone,
   resend,
@@ -153,6 +156,28 @@ export function describeMessages(stores: () => OpenedStores): void {
       const kept = await a.getMessage('taxi', step.message.id);
       expect(kept?.dispatches).toEqual([refused, uncertain, taken]);
       expect(kept?.state).toBe('queued');
+    });
+
+    it('is recorded once by a step that comes again, whether the first one was carried out or not', async () => {
+      const { a, b } = stores();
+      const estimatedCost = money(7000);
+      for (const wasCarriedOut of [true, false]) {
+        const step = messageStep({ budget: budgetTake(9000, 1_000_000) });
+        await a.addMessage(step);
+        const dispatches = [dispatchOf({ providerMessageId: step.message.id, estimatedCost })];
+        const recorded = dispatchStep(step.message, { dispatches, spent: { day: DAY_0, micros: -2000 } });
+        if (wasCarriedOut) {
+          await a.recordDispatch(recorded);
+          await b.recordReport('acme', { providerMessageId: step.message.id, state: 'delivered' }, T0 + 1);
+        }
+        for (const store of [b, a]) await store.recordDispatch({ ...recorded, now: T0 + 2, isRepeated: true });
+        const kept = await b.getMessage('taxi', step.message.id);
+        expect(kept?.dispatches).toHaveLength(1);
+        expect(kept?.state).toBe(wasCarriedOut ? 'delivered' : 'queued');
+      }
+      const [usage] = await a.readUsage({ app: 'taxi', from: DAY_0, to: DAY_0 });
+      expect(usage?.counts).toMatchObject({ sent: 2, delivered: 1, costMicros: 14_000 });
+      expect(await b.takeBudget('taxi', budgetTake(0, 1_000_000))).toMatchObject({ beforeMicros: 14_000 });
     });
   });
 

@@ -145,13 +145,13 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     const store = await open({ log: { ...silent, error } });
     const held = await holdMover();
     const first = await started(store);
-    const bad = { ...messageStep().message, locale: 'a\u0000b' };
+    const bad = { ...messageStep().message, segments: 2 ** 40 };
     await store.addMessage(messageStep({ message: bad }));
     const last = await started(store, { number: phone(2) });
     await held.release();
     await untilMoved();
     expect([await rowOf(first.id), await rowOf(last.id)]).toMatchObject([{ id: first.id }, { id: last.id }]);
-    expect(lines).toMatchObject([{ app: 'taxi', code: '22P05' }]);
+    expect(lines).toMatchObject([{ app: 'taxi', code: '22003' }]);
     expect(await onRedis(redis.url, (client) => client.xlen('cs:{taxi}:refused'))).toBe(1);
     expect(await store.getMessage('taxi', bad.id)).toMatchObject({ id: bad.id });
   });
@@ -217,7 +217,7 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
       const begun = performance.now();
       await expect(store.listMessages('taxi', { limit: 1 })).rejects.toMatchObject({ code: 'store-unavailable' });
       expect(performance.now() - begun).toBeLessThan(2000);
-      expect(await store.clock()).toBeGreaterThan(T0);
+      await expect(store.clock()).rejects.toMatchObject({ code: 'store-unavailable' });
       expect(await waiting()).toBeGreaterThan(0);
 
       await server.start();

@@ -1,14 +1,21 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { TcpProxy } from '../../faults/nodes/tcp-proxy.ts';
 import type { Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import { historyOf } from '../../src/stores/redis/keys.ts';
+import { historyOf, markerOf, refusedOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
+import { type ScriptName, scriptOf } from '../../src/stores/redis/scripts.ts';
 import {
+  budgetTake,
   checkById,
   checkBySlot,
+  DAY_0,
+  dispatchOf,
+  dispatchStep,
   HOUR,
   MINUTE,
+  messageStep,
   newId,
   phone,
   SECOND,
@@ -105,18 +112,34 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
     });
   });
 
+  it('sends nothing again that was sent without Redis, by what a killed node left in the stream', async () => {
+    const before = await open();
+    const { message, ...step } = messageStep();
+    await before.addMessage({ ...step, message });
+    await untilMoved();
+    const snapshot = await onRedis(redis.url, (client) => client.get(`cs:{taxi}:m:${message.id}`));
+    const later = { ...(JSON.parse(snapshot ?? '{}') as object), claims: 1, revision: Date.now() + 5000 };
+    await closeAll();
+    await onRedis(redis.url, (client) => client.xadd(historyOf('taxi'), '*', 'm', JSON.stringify(later)));
+    const alone = await openPostgres('postgresql');
+    await alone.recordDispatch(dispatchStep(message, { dispatches: [dispatchOf({ providerMessageId: message.id })] }));
+    await alone.close();
+    const again = await open();
+    expect(await again.claimDue(T0 + HOUR, T0 + 2 * HOUR, 10)).toEqual([]);
+    expect(await again.getMessage('taxi', message.id)).toMatchObject({ dispatches: [{ state: 'queued' }] });
+  });
+
   it('is crossed again when a node has vanished in the middle of moving, with its connections still open', async () => {
     const lost = await open({ redis: redisProxy.port, postgres: postgresProxy.port });
     const well = await open();
     await started(lost);
     await untilMoved();
-    // Its transaction has begun, and it waits for Redis, when it is heard of no more.
-    const busy = sentMessages(lost);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    redisProxy.mode = { kind: 'silent' };
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    // Each answer of PostgreSQL comes late, so its transaction has begun, and is not over, when it is heard of no more.
+    postgresProxy.mode = { kind: 'slow', delayMs: 200 };
+    await sentMessage(lost);
+    await delay(500);
     postgresProxy.mode = { kind: 'silent' };
-    await busy;
+    redisProxy.mode = { kind: 'silent' };
     const message = await sentMessage(well);
     await until(
       () =>
@@ -128,16 +151,6 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
       10_000,
     );
   }, 30_000);
-
-  async function sentMessages(store: Store): Promise<void> {
-    for (let index = 0; index < 2000; index += 1) {
-      try {
-        await sentMessage(store);
-      } catch {
-        return;
-      }
-    }
-  }
 
   it('keeps nobody waiting who erases a number while PostgreSQL says nothing', async () => {
     const store = await open({ postgres: postgresProxy.port });
@@ -160,9 +173,113 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
     for (let resumeAt: string | undefined, isFirst = true; isFirst || resumeAt !== undefined; isFirst = false)
       ({ resumeAt } = await store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt }));
     expect(await store.getMessage('taxi', message.id)).toBeUndefined();
-    expect(
-      await onRedis(redis.url, async (client) => (await client.exists(`cs:{taxi}:m:${message.id}`)) === 0),
-    ).toBe(true);
+    expect(await onRedis(redis.url, async (client) => (await client.exists(`cs:{taxi}:m:${message.id}`)) === 0)).toBe(
+      true,
+    );
+  });
+
+  it('gives nothing back of an erased number when Redis is emptied between two steps of it', async () => {
+    const store = await open();
+    const verification = await started(store);
+    await untilMoved();
+    const erase = (resumeAt: string | undefined) =>
+      store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt });
+    const { resumeAt } = await erase(undefined);
+    expect(resumeAt).toBeDefined();
+    await onRedis(redis.url, (client) => client.flushall());
+    expect(await store.getVerification('taxi', verification.id)).toBeUndefined();
+    expect(await erase(resumeAt)).toEqual({ resumeAt: undefined });
+    expect(await store.claimDue(T0 + HOUR, T0 + 2 * HOUR, 10)).toEqual([]);
+    const left = await onRedis(redis.url, (client) => client.keys('cs:{taxi}:m:*'));
+    expect(left).toEqual([]);
+  });
+
+  it.each(['a\0b', '\ud83d', '"\\\0', '\uFDD0'])(
+    'takes any text from a provider, and any number can be erased after that: %j',
+    async (text) => {
+      const store = await open();
+      const message = await sentMessage(store, { errorCode: text }, { message: { number: phone(1) } });
+      const early = { providerMessageId: `early ${text}`, state: 'failed', code: text, reason: 'content' } as const;
+      expect(await store.recordReport('acme', early, T0)).toEqual({ changed: false, due: false });
+      const later = await sentMessage(store, { providerMessageId: `early ${text}` }, { message: { number: phone(1) } });
+      const known = [
+        [message.id, 'queued'],
+        [later.id, 'failed'],
+      ] as const;
+      for (const emptied of [false, true]) {
+        for (const [id, state] of known) {
+          const found = await store.getMessage('taxi', id);
+          expect(found?.dispatches).toMatchObject([{ state, errorCode: text }]);
+        }
+        expect(await store.listMessages('taxi', { limit: 9 })).toMatchObject([
+          { dispatches: [{ errorCode: text }] },
+          { dispatches: [{ errorCode: text }] },
+        ]);
+        if (!emptied) await onRedis(redis.url, (client) => client.flushall());
+      }
+      const report = { providerMessageId: message.id, state: 'delivered' } as const;
+      expect(await store.recordReport('acme', report, T0 + SECOND)).toMatchObject({ changed: true });
+      expect(await store.getMessage('taxi', message.id)).toMatchObject({ dispatches: [{ errorCode: text }] });
+      for (let resumeAt: string | undefined, isFirst = true; isFirst || resumeAt !== undefined; isFirst = false)
+        ({ resumeAt } = await store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt }));
+      expect(await store.listMessages('taxi', { limit: 9 })).toEqual([]);
+      const verification = await started(store, { subject: text });
+      expect(
+        await checkBySlot(store, verification.digests.bySlot, T0, { subject: text, number: phone(1) }),
+      ).toMatchObject({ kind: 'approved', verification: { subject: text } });
+    },
+  );
+
+  it('gives no money back that was taken from a Redis which has been emptied since', async () => {
+    const store = await open({ postgres: postgresProxy.port });
+    await started(store);
+    await untilMoved();
+    postgresProxy.mode = { kind: 'silent' };
+    const { message, ...step } = messageStep({ budget: budgetTake(700, 1000) });
+    await store.addMessage({ ...step, message });
+    await onRedis(redis.url, (client) => client.flushall());
+    postgresProxy.mode = { kind: 'pass' };
+    await until(
+      () =>
+        store.recordDispatch(dispatchStep(message, { spent: { day: DAY_0, micros: -700 } })).then(
+          () => true,
+          () => false,
+        ),
+      'the outcome is recorded',
+    );
+    expect(await store.takeBudget('taxi', budgetTake(1001, 1000))).toEqual({ kind: 'over-budget' });
+    expect(await store.takeBudget('taxi', budgetTake(1000, 1000))).toMatchObject({ kind: 'taken', beforeMicros: 0 });
+  });
+
+  it('erases a number also from what PostgreSQL refused, and nobody else from there', async () => {
+    const store = await open();
+    for (const number of [phone(1), phone(2)]) {
+      const { message, ...step } = messageStep();
+      await store.addMessage({ ...step, message: { ...message, number, segments: 2 ** 40 } });
+    }
+    await untilMoved();
+    const erase = { app: 'taxi', number: phone(1), answer: '{}' };
+    for (let resumeAt: string | undefined, isFirst = true; isFirst || resumeAt !== undefined; isFirst = false)
+      ({ resumeAt } = await store.eraseHistory({ ...erase, resumeAt }));
+    const left = await onRedis(redis.url, (client) => client.xrange(refusedOf('taxi'), '-', '+'));
+    expect(left).toHaveLength(1);
+    expect(JSON.stringify(left)).toContain(phone(2));
+  });
+
+  it('throws away nothing that another node has revived meanwhile', async () => {
+    const marker = markerOf('taxi');
+    await onRedis(redis.url, async (client) => {
+      const turn = JSON.stringify({ now: T0, since: 0, token: 'late', patienceMs: 50 });
+      const run = async (name: ScriptName, ...more: string[]) =>
+        client.eval(scriptOf(name).text, 1, marker, turn, ...more);
+      expect(await run('revive-begin')).toEqual([0, []]);
+      await delay(100);
+      await started(await open());
+      const keys = await client.keys('cs:{taxi}:v:*');
+      expect(keys).toHaveLength(1);
+      expect(await run('revive-forget', ...keys)).toBe('lost');
+      expect(await client.exists(...keys)).toBe(1);
+    });
   });
 
   it('has no verification that nobody started', async () => {
@@ -184,6 +301,37 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
         b: (await checkById(second, verification, verification.digests.byId, T0)).kind,
       }));
       await expect(opening).rejects.toMatchObject({ code: 'store-incompatible' });
+    } finally {
+      await closeAll();
+      await other.close();
+    }
+  }, 30_000);
+
+  it('is emptied, and lets a node in that starts then: the name of its Redis is given back', async () => {
+    await started(await open());
+    await onRedis(redis.url, (client) => client.flushall());
+    const begun = performance.now();
+    const second = await open();
+    expect(performance.now() - begun).toBeLessThan(5000);
+    expect(await second.getAnswer('taxi', 'none')).toBeUndefined();
+  });
+
+  it('believes nothing of a Redis that was left for another one for a while', async () => {
+    const other = await startRedis();
+    try {
+      const first = await open();
+      const verification = await started(first);
+      await closeAll();
+      const meanwhile = await open({ redis: other.port });
+      expect(await checkById(meanwhile, verification, verification.digests.byId, T0)).toMatchObject({
+        kind: 'approved',
+      });
+      await closeAll();
+      const back = await open();
+      expect(await checkById(back, verification, verification.digests.byId, T0)).toEqual({
+        kind: 'ended',
+        state: 'approved',
+      });
     } finally {
       await closeAll();
       await other.close();

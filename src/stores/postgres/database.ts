@@ -78,11 +78,20 @@ export class Database {
   patientQuery: Query = (text, values) =>
     this.#withClient((client) => this.#run(client, text, values, PATIENT_DEADLINE_MS));
 
-  /** All of it or nothing. Tried again when it stood in another transaction's way. */
-  async transaction<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+  /**
+   * All of it or nothing. Tried again when it stood in another transaction's way.
+   * @param limits for one that others wait for: how long each statement may take, and how long it may be silent in between
+   *   before the server takes its node for gone, whose connection nobody may have closed
+   */
+  async transaction<Result>(
+    work: (query: Query) => Promise<Result>,
+    limits?: { readonly statementMs: number; readonly idleMs: number },
+  ): Promise<Result> {
     return this.#withClient(async (client) => {
-      const query: Query = (text, values) => this.#run(client, text, values, PATIENT_DEADLINE_MS);
-      await query('BEGIN');
+      const deadlineMs = limits?.statementMs ?? PATIENT_DEADLINE_MS;
+      const query: Query = (text, values) => this.#run(client, text, values, deadlineMs);
+      const idle = limits === undefined ? '' : `; SET LOCAL idle_in_transaction_session_timeout = ${limits.idleMs}`;
+      await query(`BEGIN${idle}`);
       try {
         const result = await work(query);
         await query('COMMIT');

@@ -211,6 +211,7 @@ export class PostgresStore implements Store {
       carried: step.carried,
       spent: step.spent,
       answer: step.answer,
+      isRepeated: step.isRepeated,
     });
   };
 

@@ -5,6 +5,8 @@ import { CountersignError } from '../../domain/problem.ts';
 import { codeOf, type Database, type Query } from './database.ts';
 
 const OLDEST_SERVER = 140_000;
+/** Nodes that start together wait for the first: one that is heard of no more must not keep them for hours. */
+const LIMITS = { statementMs: 30_000, idleMs: 10_000 };
 
 const NOT_ALLOWED = '42501';
 
@@ -62,7 +64,7 @@ export async function prepareSchema(database: Database, schema: Schema): Promise
     return;
   }
   try {
-    await database.transaction((query) => migrate(query, schema, database));
+    await database.transaction((query) => migrate(query, schema, database), LIMITS);
   } catch (error) {
     const code = codeOf(error);
     if (code === NOT_ALLOWED || code?.startsWith('42') !== true) throw error;

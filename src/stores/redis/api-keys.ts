@@ -17,7 +17,7 @@ export class ApiKeys {
   }
 
   find: Store['findApiKey'] = async (hash) => {
-    const kept = await this.#redis.do((redis) => redis.get(apiKeyOf(hash)));
+    const kept = await this.#redis.do((redis) => redis.get(this.#nameOf(hash)));
     if (kept !== null) return { revokedAt: undefined, ...(JSON.parse(kept) as Omit<ApiKey, 'revokedAt'>) };
     const found = await this.#postgres.findApiKey(hash);
     // What was revoked since it was read is there already, and stays.
@@ -34,9 +34,13 @@ export class ApiKeys {
   };
 
   async #keep(key: ApiKey, when: 'NX' | 'XX or NX'): Promise<void> {
-    const [name, text] = [apiKeyOf(key.hash), JSON.stringify(key)];
+    const [name, text] = [this.#nameOf(key.hash), JSON.stringify(key)];
     await this.#redis.do((redis) =>
       when === 'NX' ? redis.set(name, text, 'PX', KEPT_MS, 'NX') : redis.set(name, text, 'PX', KEPT_MS),
     );
+  }
+
+  #nameOf(hash: string): string {
+    return apiKeyOf(hash, this.#postgres.presence.otherUntil);
   }
 }

@@ -1,7 +1,9 @@
 import { CountersignError } from '../../domain/problem.ts';
+import { toSqlJson } from '../postgres/json.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
 import type { StoreLog } from '../store-log.ts';
 import type { RedisClient } from './client.ts';
+import type { Home } from './home.ts';
 import { APPS, markerOf } from './keys.ts';
 import { Mover } from './mover.ts';
 import { Revival } from './revival.ts';
@@ -17,14 +19,16 @@ const APPS_KEPT_SECONDS = 30 * 86_400;
 export class Apps {
   readonly mover: Mover;
   readonly #redis: RedisClient;
+  readonly #home: Home;
   readonly #postgres: PostgresStore;
   readonly #revival: Revival;
   /** that this node has seen */
   readonly #known = new Set<string>();
   #lookedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog) {
+  constructor(redis: RedisClient, home: Home, postgres: PostgresStore, log: StoreLog) {
     this.#redis = redis;
+    this.#home = home;
     this.#postgres = postgres;
     this.mover = new Mover(redis, postgres, log, () => this.#recent());
     this.#revival = new Revival(redis, postgres, this.mover, log, (app) => this.remember([app]));
@@ -33,7 +37,8 @@ export class Apps {
   /** @throws CountersignError `store-unavailable` */
   async run(name: ScriptName, app: string, given: Given): Promise<unknown> {
     this.#known.add(app);
-    const step = JSON.stringify({ ...given, since: this.#postgres.presence.otherUntil });
+    // As PostgreSQL wants it, where it ends up; Lua's reader does not take halves of surrogate pairs either.
+    const step = toSqlJson({ ...given, since: this.#postgres.presence.otherUntil });
     for (let tried = 0; tried < TRIES; tried += 1) {
       const result = await this.#redis.run(name, markerOf(app), step);
       if (result === 'full') throw full();
@@ -47,7 +52,10 @@ export class Apps {
   async list(): Promise<readonly string[]> {
     const kept = await this.#redis.do((redis) => redis.smembers(APPS));
     // Emptied: what is due is known to PostgreSQL alone.
-    if (kept.length === 0) for (const app of await this.#appsOfDue()) this.#known.add(app);
+    if (kept.length === 0) {
+      await this.#home.keep();
+      for (const app of await this.#appsOfDue()) this.#known.add(app);
+    }
     for (const app of kept) this.#known.add(app);
     this.#lookedAt = performance.now();
     return [...this.#known];
@@ -55,6 +63,7 @@ export class Apps {
 
   /** So that nodes which have not seen them find them. */
   async remember(apps: readonly string[]): Promise<void> {
+    await this.#home.keep();
     if (apps.length === 0) return;
     await this.#redis.do((redis) => redis.sadd(APPS, ...apps));
     await this.#redis.do((redis) => redis.expire(APPS, APPS_KEPT_SECONDS));

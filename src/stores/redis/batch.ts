@@ -1,4 +1,4 @@
-import type { Dispatch, Message } from '../../domain/message.ts';
+import { type Dispatch, isForward, type Message } from '../../domain/message.ts';
 import { addUsage, type UsageChange, usageOfApproval, usageOfDispatch, usageOfLateCost } from '../../domain/usage.ts';
 import type { Query } from '../postgres/database.ts';
 import { messageIdsOf, recordToMessage, recordToVerification } from '../records.ts';
@@ -27,13 +27,23 @@ export class Batch {
   readonly #knownVerifications: Map<string, KnownVerification>;
   readonly #knownMessages: Map<string, KnownMessage>;
 
-  private constructor(verifications: Map<string, KnownVerification>, messages: Map<string, KnownMessage>) {
+  readonly #isBackward: boolean;
+
+  private constructor(
+    verifications: Map<string, KnownVerification>,
+    messages: Map<string, KnownMessage>,
+    isBackward: boolean,
+  ) {
     this.#knownVerifications = verifications;
     this.#knownMessages = messages;
+    this.#isBackward = isBackward;
   }
 
-  /** Reads what the sums need to know, inside the transaction that will write them. */
-  static async of(entries: readonly HistoryEntry[], query: Query): Promise<Batch> {
+  /**
+   * Reads what the sums need to know, inside the transaction that will write them.
+   * @param isBackward the server may lack what was done elsewhere, see `revival.ts`
+   */
+  static async of(entries: readonly HistoryEntry[], isBackward: boolean, query: Query): Promise<Batch> {
     const verifications = new Set<string>();
     const messages = new Set<string>();
     for (const { changes } of entries) {
@@ -48,7 +58,8 @@ export class Batch {
         }
       }
     }
-    const batch = new Batch(await readVerifications(query, verifications), await readMessages(query, messages));
+    const known = await readVerifications(query, verifications);
+    const batch = new Batch(known, await readMessages(query, messages), isBackward);
     for (const { changes } of entries) for (const change of changes) batch.#add(change);
     return batch;
   }
@@ -95,6 +106,8 @@ export class Batch {
     if (known !== undefined && known.revision >= snapshot.revision) return;
     const message = recordToMessage(snapshot);
     const before = known?.dispatches ?? [];
+    // Handed over by a node without Redis, which raises no revision: it would be sent once more.
+    if (this.#isBackward && isBehind(message.dispatches, before)) return;
     this.#countDispatches(message, before);
     this.#knownMessages.set(snapshot.id, { revision: snapshot.revision, dispatches: message.dispatches });
     this.messages.set(snapshot.id, snapshot);
@@ -123,6 +136,13 @@ export class Batch {
       this.#usage.set(name, { key, counts: known === undefined ? counts : addUsage(known.counts, counts) });
     }
   }
+}
+
+function isBehind(dispatches: readonly Dispatch[], known: readonly Dispatch[]): boolean {
+  const [last, lastKnown] = [dispatches.at(-1), known.at(-1)];
+  if (dispatches.length !== known.length || last === undefined || lastKnown === undefined)
+    return dispatches.length < known.length;
+  return isForward(last.state, lastKnown.state);
 }
 
 async function readVerifications(query: Query, ids: ReadonlySet<string>): Promise<Map<string, KnownVerification>> {

@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { CountersignError } from '../../domain/problem.ts';
 import type { StoreLog } from '../store-log.ts';
 import { connectCluster, connectOne, type RedisTarget } from './connection.ts';
-import { historyOf, markerOf, prefixOf, revivingOf } from './keys.ts';
+import { historyOf, markerOf, prefixOf, refusedOf, revivingOf } from './keys.ts';
 import { type ScriptName, scriptOf } from './scripts.ts';
 import { memoryFault, parseInfo, type ServerKind } from './server-check.ts';
 
@@ -67,16 +67,16 @@ export class RedisClient {
     }
   }
 
-  /** Deletes all that is kept of an app but its history and what says that it is not whole. */
-  async forget(app: string): Promise<void> {
-    const isKept = new Set([markerOf(app), historyOf(app), revivingOf(app)]);
+  /** The keys of all that is kept of an app, but of its history and of what says that it is not whole; in parts. */
+  async *keysOf(app: string): AsyncGenerator<readonly string[]> {
+    const isKept = new Set([markerOf(app), historyOf(app), refusedOf(app), revivingOf(app)]);
     const pattern = `${prefixOf(app).replace(/[\\*?[\]]/g, '\\$&')}*`;
     for (const node of this.#primaries()) {
       let cursor = '0';
       do {
         const [next, keys] = await this.do(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', SCANNED_AT_ONCE), 'SCAN');
-        const doomed = keys.filter((key) => !isKept.has(key));
-        if (doomed.length > 0) await this.do((connection) => connection.unlink(...doomed));
+        const found = keys.filter((key) => !isKept.has(key));
+        if (found.length > 0) yield found;
         cursor = next;
       } while (cursor !== '0');
     }

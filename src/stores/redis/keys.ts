@@ -19,6 +19,11 @@ export function historyOf(app: string): string {
   return `${prefixOf(app)}history`;
 }
 
+/** What PostgreSQL does not take, for an operator to look at. */
+export function refusedOf(app: string): string {
+  return `${prefixOf(app)}refused`;
+}
+
 /** Up to which moment was swept, see `RedisStore.sweep`. */
 export const SWEPT = 'swept';
 
@@ -29,8 +34,12 @@ export function sweptOf(app: string): string {
 /** Apps that have data here. */
 export const APPS = 'cs:{apps}';
 
-export function apiKeyOf(hash: string): string {
-  return `cs:{key ${hash}}`;
+/** The name of this Redis, see `home.ts`. */
+export const HOME = 'cs:{home}';
+
+/** @param since until when there were nodes that keep nothing here: what was kept before that may have been revoked by them */
+export function apiKeyOf(hash: string, since: number): string {
+  return `cs:{key ${hash} ${since}}`;
 }
 
 /** Which message a provider's id belongs to, or a report that came before that is known: a report names no app. */

@@ -4,7 +4,8 @@ import type { Query } from '../postgres/database.ts';
 import type { Batch } from './batch.ts';
 import type { NumberGuesses } from './snapshots.ts';
 
-// Rows travel as one JSON array each, and `revision` decides: what is not newer changes nothing.
+// Rows travel as one JSON array each, and `revision` decides: what is not newer changes nothing. Nodes without Redis raise no
+// revision, so an approval of theirs is kept by its state: what a killed node left in the stream must not undo it.
 
 const verificationColumns = `id, app, purpose, subject, number, country, channel, locale, lane, state, attempts, max_attempts,
   sends, max_sends, nonce, code_number, code_length, digest_by_id, digest_by_slot, created_at, expires_at, resend_at,
@@ -18,13 +19,21 @@ const PUT_VERIFICATIONS = `
 INSERT INTO countersign.verification AS v (${verificationColumns})
 SELECT ${verificationColumns} FROM json_populate_recordset(NULL::countersign.verification, $1::json) r
 ON CONFLICT (id) DO UPDATE SET
-  state = excluded.state, attempts = excluded.attempts, sends = excluded.sends, channel = excluded.channel,
+  state = CASE WHEN v.state IN ('approved', 'canceled') THEN v.state ELSE excluded.state END,
+  attempts = excluded.attempts, sends = excluded.sends, channel = excluded.channel,
   resend_at = excluded.resend_at, code_number = excluded.code_number, code_length = excluded.code_length,
   digest_by_id = excluded.digest_by_id, digest_by_slot = excluded.digest_by_slot, ending = excluded.ending,
   email = excluded.email, managed_provider = excluded.managed_provider, managed_id = excluded.managed_id,
   own_code_sent = excluded.own_code_sent, sent_by_email = excluded.sent_by_email, message_ids = excluded.message_ids,
-  sealed_code = excluded.sealed_code, wording = excluded.wording, revision = excluded.revision
+  sealed_code = CASE WHEN v.state = 'pending' THEN excluded.sealed_code END, wording = excluded.wording,
+  revision = excluded.revision
 WHERE v.revision < excluded.revision`;
+
+/** Of a server that may lack what was done elsewhere: what has ended has ended, and attempts stay counted. */
+const MERGE_VERIFICATIONS = PUT_VERIFICATIONS.replace(
+  'attempts = excluded.attempts',
+  'attempts = greatest(v.attempts, excluded.attempts)',
+).replace("v.state IN ('approved', 'canceled')", "v.state <> 'pending'");
 
 const PUT_MESSAGES = `
 INSERT INTO countersign.message AS m (${messageColumns})
@@ -89,7 +98,7 @@ export async function writeBatch(app: string, batch: Batch, isBackward: boolean,
   const putAll = async (statement: string, rows: readonly object[], ...before: string[]) => {
     if (rows.length > 0) await query(statement, [...before, JSON.stringify(rows)]);
   };
-  await putAll(PUT_VERIFICATIONS, [...batch.verifications.values()]);
+  await putAll(isBackward ? MERGE_VERIFICATIONS : PUT_VERIFICATIONS, [...batch.verifications.values()]);
   await putAll(PUT_MESSAGES, messages);
   await putAll(PUT_DUE, due);
   if (settled.length > 0) await query(DROP_DUE, [settled]);

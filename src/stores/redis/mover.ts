@@ -20,6 +20,8 @@ const LEASE_SECONDS = 1;
 /** After a failure, so that a database that is away is not asked forty times a second. */
 const AFTER_FAILURE_MS = 200;
 const BUSY_AGAIN_MS = 3;
+/** Others wait behind the one that moves: it is given up before long, by itself and by the server if it is not heard of. */
+const LIMITS = { statementMs: 3000, idleMs: 3000 };
 const LAST_DRAIN_MS = 1000;
 
 const LEASE = `
@@ -182,9 +184,10 @@ export class Mover {
       const [isBackward, entries] = (await this.#redis.run('take-history', markerOf(app), given)) as [number, unknown];
       taken.splice(0, taken.length, ...readEntries(entries));
       if (taken.length === 0) return 'empty';
-      await writeBatch(app, await Batch.of(taken, query), isBackward === 1, query);
+      const batch = await Batch.of(taken, isBackward === 1, query);
+      await writeBatch(app, batch, isBackward === 1, query);
       return 'moved';
-    });
+    }, LIMITS);
     if (pass === 'moved') await this.#drop(app, taken);
     return pass;
   }

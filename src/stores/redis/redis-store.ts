@@ -1,23 +1,27 @@
 import { firstIdAt } from '../../domain/id.ts';
 import { CountersignError } from '../../domain/problem.ts';
-import type { Due, Store } from '../../domain/store.ts';
+import type { Due, EraseStep, Store } from '../../domain/store.ts';
 import type { Verification } from '../../domain/verification.ts';
+import { fromSqlJson } from '../postgres/json.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
-import { type MessageRecord, recordToMessage, recordToVerification, type VerificationRecord } from '../records.ts';
+import { type MessageRecord, recordToVerification, type VerificationRecord } from '../records.ts';
 import type { StoreLog } from '../store-log.ts';
 import { ApiKeys } from './api-keys.ts';
 import { Apps, full } from './apps.ts';
 import { RedisClient } from './client.ts';
 import { parseRedisUrl } from './connection.ts';
-import { historyOf, SWEPT, sweptOf } from './keys.ts';
+import { Home } from './home.ts';
+import { historyOf, refusedOf, SWEPT, sweptOf } from './keys.ts';
 import { Reports } from './reports.ts';
 import { checkServers } from './server-check.ts';
+import { numberIn, readEntries } from './snapshots.ts';
 import {
   checkGiven,
   checkOutcome,
   endingOutcome,
   MOST_ENTRIES,
   messageGiven,
+  messageIn,
   resendGiven,
   sendingOutcome,
   startGiven,
@@ -42,13 +46,20 @@ export type RedisStoreOptions = {
 export async function openRedisStore({ url, database, log, mostEntries }: RedisStoreOptions): Promise<Store> {
   const target = parseRedisUrl(url);
   const redis = await RedisClient.connect(target, await checkServers(target), log);
-  return new RedisStore(redis, database, log, mostEntries ?? MOST_ENTRIES);
+  try {
+    const home = await Home.settle(redis, database.presence, log);
+    return new RedisStore(redis, home, database, log, mostEntries ?? MOST_ENTRIES);
+  } catch (error) {
+    redis.close();
+    throw error;
+  }
 }
 
 /** Below 2 s: whoever waits is told in time that it was for nothing. */
 const ANSWER_DEADLINE_MS = 1800;
 /** Names of one erasing script: a fraction of a millisecond each. */
 const NAMES_OF_ONE_SCRIPT = 200;
+const REFUSED_AT_ONCE = 200;
 const SWEPT_KEPT_MS = 40 * 86_400_000;
 const PROBE_KEPT_MS = 60_000;
 
@@ -64,11 +75,11 @@ class RedisStore implements Store {
   readonly #mostEntries: number;
   #closing: Promise<void> | undefined;
 
-  constructor(redis: RedisClient, postgres: PostgresStore, log: StoreLog, mostEntries: number) {
+  constructor(redis: RedisClient, home: Home, postgres: PostgresStore, log: StoreLog, mostEntries: number) {
     this.#mostEntries = mostEntries;
     this.#redis = redis;
     this.#postgres = postgres;
-    this.#apps = new Apps(redis, postgres, log);
+    this.#apps = new Apps(redis, home, postgres, log);
     this.#reports = new Reports(redis, this.#apps, postgres);
     this.#apiKeys = new ApiKeys(redis, postgres);
     this.#apps.mover.start();
@@ -145,7 +156,7 @@ class RedisStore implements Store {
       const [text, swept] = await this.#read(app, `m:${id}`);
       if (text === undefined) return this.#postgres.getMessage(app, id);
       const isSwept = swept !== undefined && id < firstIdAt('msg', swept.historyBefore);
-      return isSwept ? undefined : recordToMessage(JSON.parse(text) as MessageRecord);
+      return isSwept ? undefined : messageIn(fromSqlJson(text) as MessageRecord);
     });
 
   listMessages: Store['listMessages'] = (app, query) =>
@@ -167,7 +178,7 @@ class RedisStore implements Store {
     inTime(async () => {
       const [text, swept] = await this.#read(app, `i:${key}`);
       if (text === undefined) return undefined;
-      const kept = JSON.parse(text) as { readonly answer?: string; readonly expires_at: number };
+      const kept = fromSqlJson(text) as { readonly answer?: string; readonly expires_at: number };
       return swept !== undefined && kept.expires_at < swept.now ? undefined : kept.answer;
     });
 
@@ -198,16 +209,16 @@ class RedisStore implements Store {
   revokeTokens: Store['revokeTokens'] = (app, id) => this.#postgres.revokeTokens(app, id);
   eraseUser: Store['eraseUser'] = (app, number) => this.#postgres.eraseUser(app, number);
 
-  /** What is in Redis goes with the first step; what was written of it before is moved, and erased there. */
-  eraseHistory: Store['eraseHistory'] = async (step) => {
-    const { app, number, answer, resumeAt } = step;
-    if (resumeAt === undefined) {
-      const given = { number, answer, limit: NAMES_OF_ONE_SCRIPT };
-      while (((await this.#apps.run('erase', app, given)) as number) > 0);
-    }
-    await this.#apps.mover.drain(app);
-    return this.#postgres.eraseHistory(step);
-  };
+  /** What is in Redis goes with the first step, and with the last; what was written of it before is moved, and erased there. */
+  eraseHistory: Store['eraseHistory'] = (step) =>
+    inTime(async () => {
+      if (step.resumeAt === undefined) await this.#eraseLive(step);
+      await this.#apps.mover.drain(step.app);
+      const next = await this.#postgres.eraseHistory(step);
+      // A Redis that was emptied on the way had the rest put back from PostgreSQL.
+      if (next.resumeAt === undefined) await this.#eraseLive(step);
+      return next;
+    });
 
   addResource: Store['addResource'] = (resource, most) => this.#postgres.addResource(resource, most);
   getResource: Store['getResource'] = (app, kind, id) => this.#postgres.getResource(app, kind, id);
@@ -240,15 +251,8 @@ class RedisStore implements Store {
   shareBreaker: Store['shareBreaker'] = (shared) => this.#postgres.shareBreaker(shared);
   listBreakers: Store['listBreakers'] = () => this.#postgres.listBreakers();
 
-  clock: Store['clock'] = () =>
-    inTime(async () => {
-      try {
-        return await this.#postgres.clock();
-      } catch {
-        const [seconds, micros] = await this.#redis.do((redis) => redis.time());
-        return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
-      }
-    });
+  /** PostgreSQL's alone: while it is away nodes count on by themselves, and Redis' clock may be quite another. */
+  clock: Store['clock'] = () => this.#postgres.clock();
 
   /** PostgreSQL may be away for a while; only when Redis has no room left for what it should get, nothing can be written. */
   probe: Store['probe'] = (now) =>
@@ -284,7 +288,7 @@ class RedisStore implements Store {
     const [text, swept] = await this.#read(app, `v:${id}`);
     if (text === undefined) return this.#postgres.getVerification(app, id);
     const isSwept = swept !== undefined && id < firstIdAt('ver', swept.historyBefore);
-    return isSwept ? undefined : recordToVerification(JSON.parse(text) as VerificationRecord);
+    return isSwept ? undefined : recordToVerification(fromSqlJson(text) as VerificationRecord);
   }
 
   async #claimDueOf(app: string, now: number, leaseUntil: number, limit: number): Promise<Due[]> {
@@ -298,12 +302,12 @@ class RedisStore implements Store {
     const claimed: Due[] = [];
     for (;;) {
       const given = { now, leaseUntil, limit: limit - claimed.length };
-      const { due, absent } = JSON.parse(await this.#text('claim-due', app, given)) as Claimed;
+      const { due, absent } = fromSqlJson(await this.#text('claim-due', app, given)) as Claimed;
       for (const { message, verification } of due) {
         const id = message.verification_id;
         const known = verification === undefined ? undefined : recordToVerification(verification);
         claimed.push({
-          message: recordToMessage(message),
+          message: messageIn(message),
           claims: message.claims,
           verification: known ?? (id === null ? undefined : await this.#postgres.getVerification(app, id)),
         });
@@ -313,6 +317,24 @@ class RedisStore implements Store {
       for (const id of absent) {
         if (!(await this.#reports.restore(app, id, now))) await this.#apps.run('forget-due', app, { now, id });
       }
+    }
+  }
+
+  async #eraseLive({ app, number, answer }: EraseStep): Promise<void> {
+    const given = { number, answer, limit: NAMES_OF_ONE_SCRIPT };
+    while (((await this.#apps.run('erase', app, given)) as number) > 0);
+    await this.#eraseRefused(app, number);
+  }
+
+  /** Mostly there is nothing. */
+  async #eraseRefused(app: string, number: string): Promise<void> {
+    for (let from = '-'; ; ) {
+      const page = await this.#redis.do((redis) => redis.xrange(refusedOf(app), from, '+', 'COUNT', REFUSED_AT_ONCE));
+      const doomed = readEntries(page).filter(({ changes }) => changes.some((change) => numberIn(change) === number));
+      if (doomed.length > 0) await this.#redis.do((redis) => redis.xdel(refusedOf(app), ...doomed.map(({ id }) => id)));
+      const last = page.at(-1);
+      if (last === undefined || page.length < REFUSED_AT_ONCE) return;
+      from = `(${last[0]}`;
     }
   }
 

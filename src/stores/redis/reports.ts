@@ -3,6 +3,7 @@ import { believable } from '../../domain/price.ts';
 import type { DeliveryReport } from '../../domain/provider.ts';
 import type { DispatchStep, ReportOutcome } from '../../domain/store.ts';
 import { usageOfDispatch } from '../../domain/usage.ts';
+import { fromSqlJson, toSqlJson } from '../postgres/json.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
 import type { Apps } from './apps.ts';
 import type { RedisClient } from './client.ts';
@@ -55,7 +56,7 @@ export class Reports {
     const believed = believable(cost);
     const report = { ...rest, ...(believed === undefined ? {} : { cost: believed }) };
     const key = reportOf(provider, report.providerMessageId);
-    const found = await this.#redis.run('find-report', key, JSON.stringify(report), String(EARLY_MS));
+    const found = await this.#redis.run('find-report', key, toSqlJson(report), String(EARLY_MS));
     if (found !== null) {
       const [app, message] = found as [string, string];
       return this.#apply({ app, message, provider }, report, now);
@@ -77,8 +78,9 @@ export class Reports {
         WHERE m.id = $1 AND m.app = $2`,
       [id, app],
     );
-    const message = rows[0]?.['message'] as MessageSnapshot | undefined;
-    if (message === undefined) return false;
+    const [row] = rows;
+    if (row === undefined) return false;
+    const message = fromSqlJson(JSON.stringify(row['message'])) as MessageSnapshot;
     return (await this.#apps.run('restore-message', app, { now, message })) === 'restored';
   }
 
@@ -89,6 +91,8 @@ export class Reports {
     if (await this.restore(message.app, message.id, now)) {
       if ((await this.#apps.run('record-dispatch', message.app, given)) !== 'absent') return;
     }
+    // Whether it was counted before is not known any more.
+    if (step.isRepeated === true) return;
     // Erased while it was handed over: nothing that names its number may come back, but it was sent, and has its price.
     await this.#apps.run('record-dispatch', message.app, { ...given, isGone: true });
     const usage = step.dispatches.flatMap((dispatch) => usageOfDispatch(message, undefined, dispatch));
@@ -109,7 +113,7 @@ export class Reports {
   async #expect({ app, message, provider }: Reported, id: string): Promise<DeliveryReport | undefined> {
     const key = reportOf(provider, id);
     const early = await this.#redis.run('expect-report', key, app, message, String(EXPECTED_MS));
-    return early === null ? undefined : (JSON.parse(String(early)) as DeliveryReport);
+    return early === null ? undefined : (fromSqlJson(String(early)) as DeliveryReport);
   }
 
   /** Redis may have been emptied, and forgets in the end. */
@@ -117,7 +121,7 @@ export class Reports {
     const { rows } = await this.#postgres.database.query(
       `SELECT m.app, m.id FROM countersign.provider_message p JOIN countersign.message m ON m.id = p.message_id
         WHERE p.provider = $1 AND p.provider_message_id = $2`,
-      [provider, id],
+      [provider, JSON.parse(toSqlJson(id))],
     );
     const [row] = rows;
     return row === undefined ? undefined : { app: String(row['app']), message: String(row['id']), provider };

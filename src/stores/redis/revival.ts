@@ -72,11 +72,19 @@ export class Revival {
       const isDone = await turn.renewed(async () => {
         await this.#mover.drain(app);
         // Nodes without Redis were at work meanwhile, and told nothing of it here.
-        if (isStale === 1) await this.#redis.forget(app);
+        if (isStale === 1 && !(await this.#forget(turn))) return false;
         return this.#merge(turn, isStale === 1 ? [] : due, clock);
       });
       if (isDone) return;
     }
+  }
+
+  /** @returns false when somebody else took over: what is there then is of use again */
+  async #forget(turn: Turn): Promise<boolean> {
+    for await (const keys of this.#redis.keysOf(turn.app)) {
+      if ((await turn.run('revive-forget', {}, keys)) !== 'forgotten') return false;
+    }
+    return true;
   }
 
   /** @returns false when somebody else took over */
@@ -94,7 +102,7 @@ export class Revival {
     for (const part of partsOf(live)) if ((await turn.run('revive-merge', part)) !== 'merged') return false;
     // Known before it is served, so that whoever walks all apps finds it.
     await this.#remember(app);
-    if ((await turn.run('revive-finish', { epoch: clock })) !== 'warm') return false;
+    if ((await turn.run('revive-finish', { epoch: Math.max(clock, turn.since) })) !== 'warm') return false;
     const { messages, numbers } = live;
     if (verifications + messages.length + numbers.length > 0) {
       const counts = { verifications, messages: messages.length, numbers: numbers.length };
@@ -121,6 +129,10 @@ class Turn {
     this.#redis = redis;
     this.app = app;
     this.#terms = terms;
+  }
+
+  get since(): number {
+    return this.#terms.since;
   }
 
   get now(): number {

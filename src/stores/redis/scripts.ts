@@ -26,6 +26,7 @@ export type ScriptName =
   | 'drop-history'
   | 'set-aside'
   | 'revive-begin'
+  | 'revive-forget'
   | 'revive-merge'
   | 'revive-verifications'
   | 'revive-finish';

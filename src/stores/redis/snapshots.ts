@@ -34,6 +34,13 @@ export type Change =
   | { readonly kind: 'budget'; readonly budget: DaySpent }
   | { readonly kind: 'expected'; readonly expected: Expected };
 
+/** Whose it is; undefined for what names no number. */
+export function numberIn(change: Change): string | undefined {
+  if (change.kind === 'verification') return change.verification.number;
+  if (change.kind === 'message') return change.message.number;
+  return change.kind === 'guesses' ? change.number.number : undefined;
+}
+
 /** What `take-history` returned. */
 export function readEntries(entries: unknown): HistoryEntry[] {
   return (entries as [id: string, fields: string[] | null][]).map(([id, fields]) => {

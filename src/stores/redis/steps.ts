@@ -1,3 +1,4 @@
+import type { Message } from '../../domain/message.ts';
 import type {
   BudgetTaken,
   CheckOutcome,
@@ -8,9 +9,12 @@ import type {
   StartStep,
 } from '../../domain/store.ts';
 import type { CodeDigests, Verification } from '../../domain/verification.ts';
+import { fromSqlJson, withEscapedNul, withoutEscapes } from '../postgres/json.ts';
 import {
   bytesToHex,
+  type MessageRecord,
   messageToRecord,
+  recordToMessage,
   recordToVerification,
   type VerificationRecord,
   verificationToRecord,
@@ -68,7 +72,7 @@ export function dispatchGiven(step: DispatchStep): Given {
     ...rest,
     id: message.id,
     codeNumber: message.codeNumber,
-    dispatches: dispatches.map((dispatch) => JSON.stringify(dispatch)),
+    dispatches: dispatches.map((dispatch) => withoutEscapes(JSON.stringify(dispatch))),
     // Only its own app's answers are kept with a message.
     ...(answer === undefined || answer.app !== message.app ? {} : { answer: { key: answer.key, text: answer.text } }),
   };
@@ -84,7 +88,7 @@ type Answer = {
 
 /** `started`, `resent`, `added` with what was taken of the budget, or whatever refused it. */
 export function sendingOutcome(text: string): object {
-  const { verification, beforeMicros, afterMicros, ...rest } = JSON.parse(text) as Answer;
+  const { verification, beforeMicros, afterMicros, ...rest } = fromSqlJson(text) as Answer;
   return {
     // `answer` is undefined while the first request is under way, and JSON has no such value.
     ...(rest.kind === 'replayed' ? { answer: undefined } : {}),
@@ -95,12 +99,12 @@ export function sendingOutcome(text: string): object {
 }
 
 export function takenOutcome(text: string): object {
-  const { kind, beforeMicros, afterMicros } = JSON.parse(text) as Answer;
+  const { kind, beforeMicros, afterMicros } = fromSqlJson(text) as Answer;
   return { kind, ...(beforeMicros === undefined ? {} : budgetOf(beforeMicros, afterMicros)) };
 }
 
 export function endingOutcome(text: string): object {
-  const { verification, ...rest } = JSON.parse(text) as Answer;
+  const { verification, ...rest } = fromSqlJson(text) as Answer;
   return verification === undefined ? rest : { ...rest, verification: recordToVerification(verification) };
 }
 
@@ -111,6 +115,11 @@ export function checkOutcome(text: string): CheckOutcome {
   const { verification } = outcome;
   if (verification?.managed === undefined) throw new Error('a verification has no provider to be asked');
   return { kind: 'ask', verification, managed: verification.managed };
+}
+
+/** @param record as `fromSqlJson` read it */
+export function messageIn(record: MessageRecord): Message {
+  return recordToMessage({ ...record, dispatches: withEscapedNul(record.dispatches) });
 }
 
 function digestsOf({ byId, bySlot }: CodeDigests): object {

@@ -1,5 +1,12 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { type Dispatch, dueAfter, joinReports, type Message, reportedDispatch } from '../../domain/message.ts';
+import {
+  type Dispatch,
+  dueAfter,
+  isSameDispatch,
+  joinReports,
+  type Message,
+  reportedDispatch,
+} from '../../domain/message.ts';
 import type { Money } from '../../domain/price.ts';
 import type { DeliveryReport, DeliveryState, FailureReason } from '../../domain/provider.ts';
 import type {
@@ -146,6 +153,10 @@ export class MessageSteps {
 
   recordDispatch(step: DispatchStep): void {
     const { message } = step;
+    const [first] = step.dispatches;
+    if (step.isRepeated && first !== undefined) {
+      if (this.dispatchesOf(message.id).some((each) => isSameDispatch(each, first))) return;
+    }
     const early = step.noReports === true ? [] : step.dispatches.map((each) => this.#takeEarlyReportOf(each));
     const dispatches = step.dispatches.map((each, index) => reportedDispatch(each, early[index]));
     const last = dispatches.at(-1);

@@ -63,6 +63,18 @@ BEGIN
   PERFORM steps.lock('report ' || provider || ' ' || provider_message_id);
 END $$;
 
+-- Is that hand-over known, whatever was reported of it since?
+CREATE FUNCTION steps.has_dispatch(id text, dispatch jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  known text;
+BEGIN
+  SELECT m.dispatches INTO known FROM countersign.message m WHERE m.id = has_dispatch.id FOR UPDATE;
+  RETURN EXISTS (
+    SELECT FROM jsonb_array_elements(steps.dispatches_of(coalesce(known, ''))) AS e (known)
+     WHERE e.known->'provider' = dispatch->'provider' AND e.known->'at' = dispatch->'at'
+       AND e.known->'providerMessageId' IS NOT DISTINCT FROM dispatch->'providerMessageId');
+END $$;
+
 CREATE FUNCTION steps.record_dispatch(step jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -79,6 +91,7 @@ DECLARE
   next_due bigint := (step->>'dueAt')::bigint;
   is_kept boolean;
 BEGIN
+  IF step ? 'isRepeated' AND steps.has_dispatch(message->>'id', given->0) THEN RETURN NULL; END IF;
   FOR i IN 0..jsonb_array_length(given) - 1 LOOP
     dispatch := given->i;
     early := NULL;

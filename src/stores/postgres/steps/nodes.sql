@@ -34,7 +34,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- A node says that it is there, and where it has what is live. `other`: that nodes are there that have it elsewhere, and then this
+-- A node says that it is there, and where it has what is live: `postgresql`, `redis`, or `redis` and the name of that one, which
+-- is not known before it has been connected to. `other`: that nodes are there that have it elsewhere, and then this
 -- one must not be; `otherUntil`: how long the last of those was, 0 when there was none.
 CREATE FUNCTION steps.announce(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -42,11 +43,14 @@ DECLARE
   other_until bigint;
 BEGIN
   PERFORM steps.lock('nodes');
-  SELECT coalesce(max(n.until), 0) INTO other_until FROM countersign.node n WHERE n.live_in <> step->>'liveIn';
+  SELECT coalesce(max(n.until), 0) INTO other_until FROM countersign.node n
+   WHERE n.holder <> step->>'holder'
+     AND (split_part(n.live_in, ' ', 1) <> split_part(step->>'liveIn', ' ', 1)
+       OR (n.live_in <> step->>'liveIn' AND n.live_in LIKE '% %' AND step->>'liveIn' LIKE '% %'));
   IF other_until <= moment THEN
     INSERT INTO countersign.node AS n (holder, live_in, until)
     VALUES (step->>'holder', step->>'liveIn', moment + (step->>'forMs')::bigint)
-    ON CONFLICT (holder) DO UPDATE SET until = excluded.until;
+    ON CONFLICT (holder) DO UPDATE SET live_in = excluded.live_in, until = excluded.until;
     -- The last one of each kind stays known.
     DELETE FROM countersign.node n WHERE n.until < moment - 60000
        AND EXISTS (SELECT FROM countersign.node x WHERE x.live_in = n.live_in AND x.until > n.until);

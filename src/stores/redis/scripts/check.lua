@@ -55,7 +55,7 @@ local function stand_in()
   local record = {}
   for i = 1, 32 do record['field_of_a_record_' .. i] = i % 4 == 0 and string.rep('0', 66) or null end
   local text = cjson.encode(record)
-  redis.call('SET', prefix .. 'v:none', text, 'PX', HOUR_MS)
+  redis.call('SET', prefix .. 'none', text, 'PX', HOUR_MS)
   tell('x', text)
 end
 

@@ -69,6 +69,19 @@ local function record_carrier(carried)
   put_verification(verification)
 end
 
+-- The hand-over may be known, whatever was reported of it since.
+local function is_recorded()
+  local first = step.isRepeated and step.dispatches[1] and cjson.decode(step.dispatches[1])
+  if not first then return false end
+  for _, each in ipairs(read_dispatches(message.dispatches)) do
+    if each.provider == first.provider and each.at == first.at and each.providerMessageId == first.providerMessageId then
+      return true
+    end
+  end
+  return false
+end
+
+if message and is_recorded() then return 'recorded' end
 if message then
   record_dispatches()
   if step.carried ~= nil then record_carrier(step.carried) end

@@ -83,6 +83,10 @@ end
 local function put_verification(verification)
   raise(verification)
   local text = write_verification(verification)
+  -- It stays longer than was thought when it was started.
+  if now > verification.expires_at then
+    index_by_number(verification.number, 'v:' .. verification.id, now + VERIFICATION_KEPT_MS)
+  end
   tell('v', text)
   return text
 end
@@ -107,7 +111,8 @@ end
 local function put_message(message, is_new)
   raise(message)
   local text, leaves_at = write_message(message)
-  if is_new then index_by_number(message.number, 'm:' .. message.id, leaves_at) end
+  local is_longer = leaves_at > message.valid_until + MESSAGE_KEPT_MS
+  if is_new or is_longer then index_by_number(message.number, 'm:' .. message.id, leaves_at) end
   tell('m', text)
 end
 

@@ -24,6 +24,11 @@ end
 local function spend(day, micros)
   local key = budget_key(day)
   local after = redis.call('INCRBY', key, whole(micros))
+  -- What is given back was taken, and forgotten since: nobody may spend it twice.
+  if after < 0 then
+    after = 0
+    redis.call('SET', key, '0')
+  end
   redis.call('PEXPIRE', key, whole(MEMORY_MS))
   tell('b', cjson.encode({ day = day, spent = whole(after) }))
 end

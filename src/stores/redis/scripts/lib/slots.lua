@@ -29,7 +29,7 @@ local function live_in(number, subject, purpose, lane)
   else
     id = redis.call('HGET', number_key_of(number), live_field(lane, purpose))
   end
-  local verification = get_record('v:' .. (id or 'none'))
+  local verification = get_record(id and 'v:' .. id or 'none')
   return id and verification or nil
 end
 
