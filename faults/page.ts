@@ -159,9 +159,9 @@ export function pageOf({ observed, loads, failures, conditions }: Results): stri
       : `**In this run ${failures.length} did not hold:**\n\n${failures.map((each) => `- ${each}`).join('\n')}`;
   return `# Reliability
 
-What becomes of a code when a provider fails? This page is written by \`npm run faults -- --write\`, which tries it: every provider with every
+What becomes of a code when a provider fails? This part of the page is written by \`npm run faults -- --write\`, which tries it: every provider with every
 fault that its vendor can have, and a load of starts on a provider that is dead. The rules that say what is tried next are in
-[how-it-works.md](how-it-works.md#failover).
+[how-it-works.md](how-it-works.md#failover). What becomes of it when nodes, databases and networks fail is further down: [many nodes](#many-nodes).
 
 \`\`\`
 npm run faults                # both parts, about three minutes
