@@ -174,7 +174,7 @@ export const nodeFaults: readonly NodeFault[] = [
   },
   {
     id: 'redis-failover-late',
-    what: 'the same with a replica that has not heard of the last second',
+    what: 'Redis is killed, and a replica takes its place that has not heard of the last second',
     stores: ['redis'],
     mayLose: withLastMoment(LAG_MS + MOVED_WITHIN_MS),
     async prepare(installation) {
