@@ -20,22 +20,25 @@ const OVERTAKEN_AFTER_MS = 100;
 const LEAST_LEFT_MS = 1000;
 
 /**
- * Steps that wait for one another. One transaction is under way at a time, as long as it is quick; steps that are asked for
- * meanwhile, or in one turn of the event loop, share the next one. As in the embedded store nobody waits for a timer, and a
+ * Steps that wait for one another. One or two transactions are under way at a time, as long as they are quick; steps that are
+ * asked for meanwhile, or in one turn of the event loop, share the next one. As in the embedded store nobody waits for a timer, and a
  * lone step is carried out at once.
  */
 export class Lane {
   readonly #runTogether: (batch: readonly Waiting[]) => Promise<void>;
   readonly #place: string;
   #waiting: Waiting[] = [];
-  #isUnderWay = false;
+  readonly #width: number;
+  #underWay = 0;
   #isScheduled = false;
 
   /**
+   * @param width how many transactions are under way at a time
    * @param runTogether settles each of the batch, and never rejects
    * @param place of the database, for messages
    */
-  constructor(runTogether: (batch: readonly Waiting[]) => Promise<void>, place: string) {
+  constructor(width: number, runTogether: (batch: readonly Waiting[]) => Promise<void>, place: string) {
+    this.#width = width;
     this.#runTogether = runTogether;
     this.#place = place;
   }
@@ -43,7 +46,7 @@ export class Lane {
   add(name: SharedStep, step: object, until: number): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ name, step, until, resolve, reject });
-      if (this.#isScheduled || this.#isUnderWay) return;
+      if (this.#isScheduled || this.#underWay >= this.#width) return;
       this.#isScheduled = true;
       setImmediate(() => {
         this.#isScheduled = false;
@@ -53,11 +56,11 @@ export class Lane {
   }
 
   async #runWaiting(): Promise<void> {
-    this.#isUnderWay = true;
+    this.#underWay += 1;
     for (this.#refuseLate(); this.#waiting.length > 0; this.#refuseLate()) {
       await endOrTimeout(this.#runTogether(this.#waiting.splice(0, MOST_IN_ONE)), OVERTAKEN_AFTER_MS);
     }
-    this.#isUnderWay = false;
+    this.#underWay -= 1;
   }
 
   #refuseLate(): void {

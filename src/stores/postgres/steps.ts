@@ -35,14 +35,14 @@ export class Steps {
     this.#schema = schema;
     const runTogether = (batch: readonly Waiting[]) => this.#runTogether(batch);
     this.#lanes = {
-      counted: new Lane(runTogether, database.place),
-      others: new Lane(runTogether, database.place),
+      counted: new Lane(1, runTogether, database.place),
+      others: new Lane(2, runTogether, database.place),
     };
   }
 
   /** In a transaction of its own. */
   run(name: string, step: object): Promise<unknown> {
-    return this.#call(name, step, name !== 'record_dispatch', performance.now() + STEP_DEADLINE_MS);
+    return this.#call(name, step, isAwaited(name, step), performance.now() + STEP_DEADLINE_MS);
   }
 
   /**
@@ -58,7 +58,7 @@ export class Steps {
     }
     for (let tried = 1; ; tried += 1) {
       try {
-        return await this.#call(name, step, name !== 'record_dispatch', until);
+        return await this.#call(name, step, isAwaited(name, step), until);
       } catch (error) {
         if (makeRoom === undefined || codeOf(error) !== CHECK_VIOLATION || tried === TRIES) throw error;
       }
@@ -70,13 +70,13 @@ export class Steps {
     try {
       const [only] = batch;
       if (only !== undefined && batch.length === 1) {
-        only.resolve(await this.#call(only.name, only.step, only.name !== 'record_dispatch', only.until));
+        only.resolve(await this.#call(only.name, only.step, isAwaited(only.name, only.step), only.until));
         return;
       }
       const until = Math.min(...batch.map((each) => each.until));
-      const isAwaited = batch.some(({ name }) => name !== 'record_dispatch');
       const steps = batch.map(({ name, step }) => ({ name, step }));
-      const outcomes = (await this.#call('run_together', steps, isAwaited, until)) as readonly Outcome[];
+      const isOneAwaited = steps.some(({ name, step }) => isAwaited(name, step));
+      const outcomes = (await this.#call('run_together', steps, isOneAwaited, until)) as readonly Outcome[];
       for (const [index, { resolve, reject }] of batch.entries()) {
         const each = outcomes[index];
         if (each !== undefined && 'outcome' in each) resolve(each.outcome);
@@ -87,16 +87,21 @@ export class Steps {
     }
   }
 
-  /** @param isAwaited answered when it is on the disk */
-  async #call(name: string, given: object, isAwaited: boolean, until: number): Promise<unknown> {
+  /** @param isOnDisk answered when it is on the disk */
+  async #call(name: string, given: object, isOnDisk: boolean, until: number): Promise<unknown> {
     const step = `${this.#schema}.${name}($1)::text AS outcome`;
     // What is set holds for this statement's transaction. The outcome comes as text, which is read here: see json.ts.
-    const statement = `SELECT set_config('lock_timeout', $2, true), ${step}${isAwaited ? '' : WITHOUT_WAITING}`;
+    const statement = `SELECT set_config('lock_timeout', $2, true), ${step}${isOnDisk ? '' : WITHOUT_WAITING}`;
     const lockMs = Math.max(1, Math.round(until - performance.now() - LOCKS_END_BEFORE_MS));
     const { rows } = await this.#database.query(statement, [toSqlJson(given), String(lockMs)], until);
     const outcome = rows[0]?.['outcome'];
     return typeof outcome === 'string' ? fromSqlJson(outcome) : null;
   }
+}
+
+/** An answer that is kept for repeated requests is what the first one is told: it must not be forgotten. */
+function isAwaited(name: string, step: object): boolean {
+  return name !== 'record_dispatch' || ('answer' in step && step.answer !== undefined);
 }
 
 /** What stood in the way of a step in company may not stand in the way of the same step alone. */
