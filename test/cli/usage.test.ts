@@ -18,6 +18,7 @@ describe('command line', () => {
     'keys list',
     'keys revoke',
     'keys rotate-signing',
+    'migrate',
   ];
 
   let installation: Installation;
