@@ -1,30 +1,22 @@
-import type { Breaker } from '../../domain/circuit-breaker.ts';
 import { firstIdAt } from '../../domain/id.ts';
 import type { Message } from '../../domain/message.ts';
-import type { PhoneNumber } from '../../domain/phone-number.ts';
 import { believable } from '../../domain/price.ts';
 import type {
-  ApiKey,
   Bucket,
   BudgetTaken,
   CheckOutcome,
   CheckStep,
   Due,
   ResendOutcome,
-  Resource,
-  ResourceBody,
-  SharedBreaker,
   SignInOutcome,
-  SigningKey,
   StartOutcome,
   Store,
 } from '../../domain/store.ts';
-import { dayOf, type UsageChange } from '../../domain/usage.ts';
-import type { User } from '../../domain/user.ts';
+import { dayOf } from '../../domain/usage.ts';
+import { isUserId } from '../../domain/user.ts';
 import type { CodeDigests, Verification } from '../../domain/verification.ts';
 import {
   bytesToHex,
-  hexToBytes,
   type MessageRecord,
   messageToRecord,
   recordToMessage,
@@ -33,9 +25,24 @@ import {
   verificationToRecord,
 } from '../records.ts';
 import { Database, type DatabaseOptions } from './database.ts';
-import { fromSqlJson, toSqlJson, withEscapedNul, withoutEscapes } from './json.ts';
+import { toSqlJson, withEscapedNul, withoutEscapes } from './json.ts';
 import { midnightBefore, Partitions } from './partitions.ts';
 import { type LiveIn, Presence } from './presence.ts';
+import {
+  type ApiKeyRow,
+  apiKeyOf,
+  type BreakerRow,
+  breakerOf,
+  optionalUser,
+  type ResourceRow,
+  resourceOf,
+  type SigningKeyRow,
+  signingKeyOf,
+  type UsageRow,
+  type UserRow,
+  usageOf,
+  userOf,
+} from './rows.ts';
 import { prepareSchema, readSchema } from './schema.ts';
 import { shadowEntryOf, shadowRecordOf } from './shadow-rows.ts';
 import { Steps } from './steps.ts';
@@ -498,111 +505,4 @@ function keptMessageOf(message: Message): MessageRecord {
 
 function messageOf(record: MessageRecord): Message {
   return recordToMessage({ ...record, dispatches: withEscapedNul(record.dispatches) });
-}
-
-/** Ids of users are counted. Whatever else a caller may have put in its place, no user has it. */
-function isUserId(id: string): boolean {
-  return /^\d{1,15}$/.test(id);
-}
-
-type UserRow = { app: string; id: number; number: string; name: string; full_name: string; created_at: number };
-
-function userOf(row: UserRow): User {
-  return {
-    app: row.app,
-    id: String(row.id),
-    number: row.number as PhoneNumber,
-    name: row.name,
-    fullName: row.full_name,
-    createdAt: row.created_at,
-  };
-}
-
-function optionalUser(row: unknown): User | undefined {
-  return row === null ? undefined : userOf(row as UserRow);
-}
-
-type ResourceRow = {
-  position: number;
-  app: string;
-  kind: string;
-  id: string;
-  parent: string;
-  unique_key: string | null;
-  body: string;
-  created_at: number;
-  updated_at: number;
-};
-
-function resourceOf(row: ResourceRow): Resource {
-  return {
-    app: row.app,
-    kind: row.kind,
-    id: row.id,
-    parent: row.parent === '' ? undefined : row.parent,
-    uniqueKey: row.unique_key ?? undefined,
-    body: fromSqlJson(row.body) as ResourceBody,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-  };
-}
-
-type ApiKeyRow = {
-  id: string;
-  app: string;
-  name: string;
-  hash: string;
-  created_at: number;
-  revoked_at: number | null;
-};
-
-function apiKeyOf({ id, app, name, hash, created_at: createdAt, revoked_at: revokedAt }: ApiKeyRow): ApiKey {
-  return { id, app, name, hash, createdAt, revokedAt: revokedAt ?? undefined };
-}
-
-type SigningKeyRow = { id: string; sealed_private_key: string; public_jwk: string; created_at: number };
-
-function signingKeyOf(row: SigningKeyRow): SigningKey {
-  return {
-    id: row.id,
-    sealedPrivateKey: hexToBytes(row.sealed_private_key),
-    publicJwk: row.public_jwk,
-    createdAt: row.created_at,
-  };
-}
-
-type BreakerRow = { provider: string; place: string; breaker: Breaker; changed_at: number };
-
-/** JSON leaves out what is undefined. */
-function breakerOf({ provider, place, breaker, changed_at: changedAt }: BreakerRow): SharedBreaker {
-  const empty = { openUntil: undefined, trialUntil: undefined, reason: undefined };
-  return { provider, place, breaker: { ...empty, ...breaker }, changedAt };
-}
-
-type UsageRow = UsageChange['key'] & {
-  sent: number;
-  codes: number;
-  delivered: number;
-  failed: number;
-  approved: number;
-  cost_micros: number;
-  code_cost_micros: number;
-  approved_cost_micros: number;
-};
-
-function usageOf(row: UsageRow): UsageChange {
-  const { day, app, provider, country, currency, sent, codes, delivered, failed, approved } = row;
-  return {
-    key: { day, app, provider, country, currency },
-    counts: {
-      sent,
-      codes,
-      delivered,
-      failed,
-      approved,
-      costMicros: row.cost_micros,
-      codeCostMicros: row.code_cost_micros,
-      approvedCostMicros: row.approved_cost_micros,
-    },
-  };
 }
