@@ -1,7 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { onDatabase, type PostgresServer, startPostgres } from '../../test/servers/postgres.ts';
+import { type PostgresServer, startPostgres } from '../../test/servers/postgres.ts';
 import { findPostgres } from '../../test/servers/postgres-programs.ts';
-import { type PostgresReplica, startPostgresReplica } from '../../test/servers/postgres-replica.ts';
+import {
+  type PostgresReplica,
+  startPostgresReplica,
+  waitForReplicaOnCommit,
+} from '../../test/servers/postgres-replica.ts';
 import { onRedis, type RedisServer, startRedis } from '../../test/servers/redis.ts';
 import { findRedis } from '../../test/servers/redis-programs.ts';
 import { TcpProxy } from './tcp-proxy.ts';
@@ -89,10 +93,7 @@ async function startPostgresSide(closing: (() => Promise<void>)[]): Promise<Post
     },
     async addReplica() {
       replica = await startPostgresReplica(primary);
-      await onDatabase(primary.url, async (client) => {
-        await client.query("ALTER SYSTEM SET synchronous_standby_names = '*'");
-        await client.query('SELECT pg_reload_conf()');
-      });
+      await waitForReplicaOnCommit(primary);
     },
     async failOver() {
       if (replica === undefined) throw new Error('there is no replica');

@@ -5,12 +5,12 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Cluster } from 'ioredis';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { makeDatabase, useRedis, useRedisCluster } from './index.ts';
 import { findPgbouncer, startPgbouncer } from './pgbouncer.ts';
 import { addPasswordRole, forgetful, onDatabase, startPostgres } from './postgres.ts';
 import { findPostgres } from './postgres-programs.ts';
-import { canReplicate, startPostgresReplica } from './postgres-replica.ts';
+import { canReplicate, startPostgresReplica, waitForReplicaOnCommit } from './postgres-replica.ts';
 import { onRedis, startRedis, startReplica } from './redis.ts';
 import { startRedisCluster } from './redis-cluster.ts';
 import { findRedis, findValkey } from './redis-programs.ts';
@@ -90,6 +90,30 @@ describe.skipIf(!hasPostgres)('a PostgreSQL of one test', () => {
     await write();
     expect(await countOf(replica.url)).toBe(2);
   });
+
+  it.skipIf(!hasPostgres || !canReplicate())(
+    'has a replica that has each commit before anybody is told of it',
+    async () => {
+      const primary = await opening(startPostgres());
+      const replica = await opening(startPostgresReplica(primary));
+      await onDatabase(primary.url, (client) => client.query('CREATE TABLE kept AS SELECT 1 AS row'));
+      await vi.waitFor(async () => expect(await countOf(replica.url)).toBe(1));
+      const receiver = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'";
+      const receivers = await onDatabase(replica.url, (client) => client.query<{ pid: number }>(receiver));
+      const pid = receivers.rows[0]?.pid ?? expect.fail('nobody receives');
+      process.kill(pid, 'SIGSTOP');
+      await onDatabase(primary.url, (client) => client.query('INSERT INTO kept VALUES (2)'));
+      let isInStep = false;
+      const waiting = waitForReplicaOnCommit(primary).then(() => (isInStep = true));
+      await delay(300);
+      expect(isInStep).toBe(false);
+      process.kill(pid, 'SIGCONT');
+      await waiting;
+      await primary.kill();
+      await replica.promote();
+      expect(await countOf(replica.url)).toBe(2);
+    },
+  );
 
   it('leaves no process and no directory behind', async () => {
     const server = await startPostgres({ settings: forgetful });
