@@ -1,6 +1,4 @@
-// A process of its own around a PostgreSQL store: a node among others. Says on stdout what it came to, one JSON value a line.
-import { writeSync } from 'node:fs';
-import { createInterface } from 'node:readline/promises';
+// A process of its own around a PostgreSQL store: a node among others.
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
 import {
   checkById,
@@ -14,19 +12,19 @@ import {
   verificationOf,
   wrongDigest,
 } from '../../src/testing/store-steps.ts';
+import { barrier, leaveParent, readTask, say } from './parent.ts';
 import { silent } from './postgres-log.ts';
-import type { NodeTask } from './postgres-node.ts';
 
-const say = (value: unknown) => writeSync(1, `${JSON.stringify(value)}\n`);
-const input = createInterface({ input: process.stdin });
-const task = JSON.parse(process.argv[2] ?? '') as NodeTask;
+/** What it is told to do with a database. */
+export type PostgresTask = { readonly url: string } & (
+  | { readonly does: 'open' }
+  | { readonly does: 'approve'; readonly count: number; readonly id: string; readonly digest: string }
+  | { readonly does: 'guess'; readonly count: number; readonly id: string }
+  | { readonly does: 'limit'; readonly count: number; readonly max: number }
+  | { readonly does: 'start'; readonly count: number; readonly first: number; readonly at: number }
+);
 
-/** All arrive here before any goes on: the parent says when. */
-async function barrier(): Promise<void> {
-  say('ready');
-  for await (const line of input) if (line === 'go') break;
-}
-
+const task = readTask<PostgresTask>();
 const open = () => openPostgresStore({ url: task.url, poolSize: 4, log: silent });
 
 async function race(count: number, call: (index: number) => Promise<{ readonly kind: string }>): Promise<void> {
@@ -63,4 +61,4 @@ if (task.does === 'open') {
   }
   await store.close();
 }
-input.close();
+leaveParent();

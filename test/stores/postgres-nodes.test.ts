@@ -3,11 +3,17 @@ import { readSchema } from '../../src/stores/postgres/schema.ts';
 import { DAY, phone, started, T0 } from '../../src/testing/store-steps.ts';
 import { makeDatabase } from '../servers/index.ts';
 import { onDatabase } from '../servers/postgres.ts';
+import { Child, race } from './child.ts';
+import type { PostgresTask } from './postgres-child.ts';
 import { hasPostgres, postgresForFile } from './postgres-database.ts';
-import { runNodes } from './postgres-node.ts';
 
 const NODES = 4;
 const four = Array.from({ length: NODES }, (_, index) => index);
+
+/** A process for each task, all at once from a barrier on. @returns the last thing that each said */
+function runNodes(tasks: readonly PostgresTask[]): Promise<unknown[]> {
+  return race(tasks.map((task) => new Child('postgres-child.ts', task)));
+}
 
 /** Kinds of outcomes of all nodes, added up. */
 function together(tallies: readonly unknown[]): Record<string, number> {

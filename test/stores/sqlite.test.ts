@@ -27,7 +27,8 @@ import {
   wrongDigest,
 } from '../../src/testing/store-steps.ts';
 import { describeStore } from '../../src/testing.ts';
-import { Child, type ChildTask } from './child-task.ts';
+import { Child, race } from './child.ts';
+import type { SqliteTask } from './sqlite-child.ts';
 
 describeStore('SQLite, one file opened twice', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'countersign-store-'));
@@ -73,19 +74,15 @@ describe('a SQLite store', () => {
     return store;
   }
 
-  function child(...given: ConstructorParameters<typeof Child>): Child {
-    const made = new Child(...given);
+  function child(task: SqliteTask, fileSizeBlocks?: number): Child {
+    const made = new Child('sqlite-child.ts', task, fileSizeBlocks);
     children.push(made);
     return made;
   }
 
   /** Two processes that begin at the same moment, and what each was answered. */
-  async function race(task: ChildTask): Promise<[Record<string, number>, Record<string, number>]> {
-    const racers = [child(task), child(task)] as const;
-    await Promise.all(racers.map((racer) => racer.ready()));
-    for (const racer of racers) racer.go();
-    const results = await Promise.all(racers.map((racer) => racer.result()));
-    return results as [Record<string, number>, Record<string, number>];
+  async function raceOf(task: SqliteTask): Promise<Record<string, number>[]> {
+    return (await race([child(task), child(task)])) as Record<string, number>[];
   }
 
   function sum(tallies: readonly Record<string, number>[], kind: string): number {
@@ -148,7 +145,7 @@ describe('a SQLite store', () => {
     for (let round = 0; round < 3; round += 1) {
       const { id, digests } = await started(store);
       const digest = Buffer.from(digests.byId).toString('hex');
-      const tallies = await race({ kind: 'race', on: 'approval', file, id, digest, count: 100 });
+      const tallies = await raceOf({ kind: 'race', on: 'approval', file, id, digest, count: 100 });
       expect(sum(tallies, 'approved')).toBe(1);
       expect(sum(tallies, 'ended')).toBe(199);
     }
@@ -156,12 +153,12 @@ describe('a SQLite store', () => {
 
   it('compares maxAttempts codes for two processes (invariant 2)', async () => {
     const { id } = await started(open(), { maxAttempts: 10 });
-    const tallies = await race({ kind: 'race', on: 'attempts', file, id, count: 100 });
+    const tallies = await raceOf({ kind: 'race', on: 'attempts', file, id, count: 100 });
     expect([sum(tallies, 'wrong'), sum(tallies, 'ended')]).toEqual([10, 190]);
   });
 
   it('lets exactly as many starts through as the limit says for two processes (invariant 7)', async () => {
-    const tallies = await race({ kind: 'race', on: 'limit', file, count: 200, max: 111 });
+    const tallies = await raceOf({ kind: 'race', on: 'limit', file, count: 200, max: 111 });
     expect([sum(tallies, 'started'), sum(tallies, 'limited')]).toEqual([111, 289]);
     // Otherwise one was done before the other began, and this proved nothing.
     expect(Math.min(...tallies.map((tally) => tally['started'] ?? 0))).toBeGreaterThan(0);

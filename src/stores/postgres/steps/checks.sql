@@ -196,27 +196,31 @@ BEGIN
   RETURN steps.wrong(v);
 END $$;
 
-CREATE FUNCTION steps.approve(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- What an operator does with a verification: it is locked, and the refusal is null when it is pending.
+CREATE FUNCTION steps.take_pending(step jsonb, OUT v countersign.verification, OUT refusal jsonb) LANGUAGE plpgsql AS $$
 DECLARE
-  v countersign.verification;
   state text;
 BEGIN
   SELECT x.* INTO v FROM countersign.verification x WHERE x.id = step->>'id' AND x.app = step->>'app' FOR UPDATE;
-  IF v.id IS NULL THEN RETURN '{"kind": "unknown"}'; END IF;
   state := steps.state_at(v, (step->>'now')::bigint);
-  IF state <> 'pending' THEN RETURN jsonb_build_object('kind', 'ended', 'state', state); END IF;
-  RETURN steps.settle_approved(v);
+  refusal := CASE WHEN v.id IS NULL THEN '{"kind": "unknown"}'
+    WHEN state <> 'pending' THEN jsonb_build_object('kind', 'ended', 'state', state) END;
+END $$;
+
+CREATE FUNCTION steps.approve(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  taken record := steps.take_pending(step);
+BEGIN
+  IF taken.refusal IS NOT NULL THEN RETURN taken.refusal; END IF;
+  RETURN steps.settle_approved(taken.v);
 END $$;
 
 CREATE FUNCTION steps.cancel(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-  v countersign.verification;
-  state text;
+  taken record := steps.take_pending(step);
+  v countersign.verification := taken.v;
 BEGIN
-  SELECT x.* INTO v FROM countersign.verification x WHERE x.id = step->>'id' AND x.app = step->>'app' FOR UPDATE;
-  IF v.id IS NULL THEN RETURN '{"kind": "unknown"}'; END IF;
-  state := steps.state_at(v, (step->>'now')::bigint);
-  IF state <> 'pending' THEN RETURN jsonb_build_object('kind', 'ended', 'state', state); END IF;
+  IF taken.refusal IS NOT NULL THEN RETURN taken.refusal; END IF;
   v.state := 'canceled';
   v.sealed_code := NULL;
   PERFORM steps.record_attempt(v);

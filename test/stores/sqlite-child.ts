@@ -1,7 +1,5 @@
 // A process of its own around a SQLite store, for what one process cannot show: to be killed, to be out of room, and to
-// race against another. Says on stdout what it was acknowledged, one JSON value a line.
-import { writeSync } from 'node:fs';
-import { createInterface } from 'node:readline/promises';
+// race against another. Says what it was acknowledged.
 import { setTimeout as delay } from 'node:timers/promises';
 import { CountersignError } from '../../src/domain/problem.ts';
 import { openSqliteStore } from '../../src/stores/sqlite/sqlite-store.ts';
@@ -16,18 +14,25 @@ import {
   verificationOf,
   wrongDigest,
 } from '../../src/testing/store-steps.ts';
-import type { ChildTask } from './child-task.ts';
+import { barrier, leaveParent, readTask, say } from './parent.ts';
 
-// Written before the call returns: what is said was said, also when the process is killed the moment after.
-const say = (value: unknown) => writeSync(1, `${JSON.stringify(value)}\n`);
-const input = createInterface({ input: process.stdin });
-const task = JSON.parse(process.argv[2] ?? '') as ChildTask;
+/** What it is told to do with a database file. */
+export type SqliteTask = { readonly file: string } & (
+  | { readonly kind: 'open' }
+  /** starts and checks without an end, and says each acknowledged one */
+  | { readonly kind: 'work'; readonly workers: number; readonly firstNumber: number }
+  | {
+      readonly kind: 'race';
+      readonly on: 'approval';
+      readonly count: number;
+      readonly id: string;
+      readonly digest: string;
+    }
+  | { readonly kind: 'race'; readonly on: 'attempts'; readonly count: number; readonly id: string }
+  | { readonly kind: 'race'; readonly on: 'limit'; readonly count: number; readonly max: number }
+);
 
-/** All arrive here before any goes on: the parent says when. */
-async function barrier(): Promise<void> {
-  say('ready');
-  for await (const line of input) if (line === 'go') break;
-}
+const task = readTask<SqliteTask>();
 
 /**
  * A few at a time, with a pause in which the other process can have the lock: all at once would share one commit, and
@@ -97,4 +102,4 @@ switch (task.kind) {
     await Promise.all(Array.from({ length: task.workers }, (_, lane) => worker(lane)));
   }
 }
-input.close();
+leaveParent();

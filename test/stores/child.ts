@@ -4,22 +4,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 
-/** What a child process is told to do with a database file. */
-export type ChildTask = { readonly file: string } & (
-  | { readonly kind: 'open' }
-  /** starts and checks without an end, and says each acknowledged one */
-  | { readonly kind: 'work'; readonly workers: number; readonly firstNumber: number }
-  | {
-      readonly kind: 'race';
-      readonly on: 'approval';
-      readonly count: number;
-      readonly id: string;
-      readonly digest: string;
-    }
-  | { readonly kind: 'race'; readonly on: 'attempts'; readonly count: number; readonly id: string }
-  | { readonly kind: 'race'; readonly on: 'limit'; readonly count: number; readonly max: number }
-);
+const PATIENCE_MS = 60_000;
 
+/** A process of its own around a store, see `parent.ts` for its side. */
 export class Child {
   /** what it has said so far */
   readonly said: unknown[] = [];
@@ -28,12 +15,15 @@ export class Child {
   #complaints = '';
   #listener: () => void = () => {};
 
-  /** @param fileSizeBlocks no file may grow past so many blocks of 512 bytes (`ulimit -f`): a disk without room */
-  constructor(task: ChildTask, fileSizeBlocks?: number) {
-    const script = [process.execPath, join(import.meta.dirname, 'store-child.ts'), JSON.stringify(task)] as const;
+  /**
+   * @param program in this directory
+   * @param fileSizeBlocks no file may grow past so many blocks of 512 bytes (`ulimit -f`): a disk without room
+   */
+  constructor(program: string, task: object, fileSizeBlocks?: number) {
+    const script = [process.execPath, join(import.meta.dirname, program), JSON.stringify(task)] as const;
     const limited = ['sh', '-c', `ulimit -f ${fileSizeBlocks}; exec "$@"`, 'sh', ...script] as const;
-    const [program, ...args] = fileSizeBlocks === undefined ? script : limited;
-    this.#process = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const [command, ...args] = fileSizeBlocks === undefined ? script : limited;
+    this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: PATIENCE_MS });
     const lines = createInterface({ input: this.#process.stdout });
     lines.on('line', (line) => {
       this.said.push(JSON.parse(line));
@@ -81,5 +71,16 @@ export class Child {
   async kill(): Promise<void> {
     this.#process.kill('SIGKILL');
     await this.#ended;
+  }
+}
+
+/** All of them go on at the same moment. @returns the last thing that each said */
+export async function race(children: readonly Child[]): Promise<unknown[]> {
+  try {
+    await Promise.all(children.map((child) => child.ready()));
+    for (const child of children) child.go();
+    return await Promise.all(children.map((child) => child.result()));
+  } finally {
+    await Promise.all(children.map((child) => child.kill()));
   }
 }
