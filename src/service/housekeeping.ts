@@ -34,16 +34,19 @@ export function startHousekeeping(
   { retentionMs, holder, exchange, clock }: HousekeepingParts,
 ): { stop: () => Promise<void> } {
   const sweeping = sweeperOf(context, holder, retentionMs);
+  /** What fails is tried again in the next round. */
+  async function logged(isStopped: () => boolean, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!isStopped())
+        context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
+    }
+  }
   const jobs = [
-    repeat(ROUND_EVERY_MS, 'at once', async (isStopped) => {
-      try {
-        await takeUpDue(context);
-        await sweeping.sweep(isStopped);
-      } catch (error) {
-        if (!isStopped())
-          context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
-      }
-    }),
+    // Each by itself: messages must not wait for what is deleted.
+    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged(isStopped, () => takeUpDue(context))),
+    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged(isStopped, () => sweeping.sweep(isStopped))),
     repeat(PROBE_EVERY_MS, 'later', async () => context.health.probeDue(context.providers.values())),
     repeat(EXCHANGE_EVERY_MS, 'later', () => exchange.poll()),
     repeat(MEASURE_EVERY_MS, 'later', () => clock.measure()),

@@ -1,16 +1,12 @@
 import { firstIdAt, timeOfId } from '../../domain/id.ts';
-import { codeOf, type Database } from './database.ts';
+import type { Database } from './database.ts';
 import type { Steps } from './steps.ts';
 
 const DAY_MS = 86_400_000;
 /** History is made ahead of time, so that the first start of a day does not have to wait for it. */
 const DAYS_AHEAD = 2;
-
-/**
- * Another node is at the same day: it has taken it out already, or is about to. What it leaves is met by the next sweep.
- * https://www.postgresql.org/docs/current/errcodes-appendix.html
- */
-const IN_OTHER_HANDS = new Set(['42P01', '55000']);
+/** Each try keeps all steps waiting for the moment that it waits itself, so there are few of them. */
+const DROP_AGAIN_AFTER_MS = 60_000;
 
 const tables = { ver: 'verification', msg: 'message' } as const;
 type Prefix = keyof typeof tables;
@@ -20,6 +16,8 @@ export class Partitions {
   readonly #database: Database;
   readonly #steps: Steps;
   readonly #known = new Set<string>();
+  /** of `performance.now()` */
+  #dropAgainAt = 0;
 
   constructor(database: Database, steps: Steps) {
     this.#database = database;
@@ -40,32 +38,24 @@ export class Partitions {
     }
   }
 
-  /** Drops the days that ended before `historyBefore`. @returns how many rows were in them, about */
+  /**
+   * Drops the days that ended before `historyBefore`; one that somebody reads just now stays until the next time.
+   * @returns how many rows were in them, about
+   */
   async dropBefore(historyBefore: number): Promise<number> {
-    const { rows } = await this.#database.patientQuery(
-      `SELECT c.relname AS name, c.reltuples AS rows, p.relname AS parent, i.inhdetachpending AS is_pending
-         FROM pg_class c
-         LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-         LEFT JOIN pg_class p ON p.oid = i.inhparent
+    if (performance.now() < this.#dropAgainAt) return 0;
+    const { rows } = await this.#database.query(
+      `SELECT c.relname AS name, c.reltuples AS rows FROM pg_class c
         WHERE c.relnamespace = 'countersign'::regnamespace AND c.relkind = 'r'
           AND c.relname ~ '^(verification|message)_[0-9]{8}$' AND right(c.relname, 8) < $1
-        -- Of each table only one part at a time can be on its way out: what was interrupted comes first.
-        ORDER BY i.inhdetachpending DESC NULLS LAST, c.relname`,
+        ORDER BY c.relname`,
       [dayNameOf(historyBefore)],
     );
     let dropped = 0;
-    for (const { name, rows: rowCount, parent, is_pending: isPending } of rows) {
-      const table = `countersign.${String(name)}`;
-      try {
-        // Taken out first, which keeps nobody waiting; what is not part of the history any more is dropped by itself.
-        if (typeof parent === 'string') {
-          const how = isPending === true ? 'FINALIZE' : 'CONCURRENTLY';
-          await this.#database.patientQuery(`ALTER TABLE countersign.${parent} DETACH PARTITION ${table} ${how}`);
-        }
-        await this.#database.patientQuery(`DROP TABLE IF EXISTS ${table}`);
-      } catch (error) {
-        if (!IN_OTHER_HANDS.has(codeOf(error) ?? '')) throw error;
-        continue;
+    for (const { name, rows: rowCount } of rows) {
+      if ((await this.#steps.run('drop_day', { name })) !== true) {
+        this.#dropAgainAt = performance.now() + DROP_AGAIN_AFTER_MS;
+        break;
       }
       this.#known.delete(String(name));
       // Not known before the server has counted them.
