@@ -65,7 +65,7 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
     const clock =
       parts.now === undefined
         ? await openSharedClock(store, log, machineClock)
-        : { now: parts.now, measure: () => Promise.resolve() };
+        : { now: parts.now, isDue: () => false, measure: () => Promise.resolve() };
     const { now } = clock;
     const http = createHttpClient(now, process.env);
     const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;
@@ -93,6 +93,8 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
     const housekeeping = parts.housekeeping === false ? undefined : await keepHouse(context, config, clock);
     const close = async () => {
       await housekeeping?.stop();
+      // Its last round may have left an outcome that the store did not take at once.
+      await context.underWay.settled();
       await Promise.all([...providers.values()].map((provider) => closeProvider(provider, log)));
       http.close();
       await store.close();

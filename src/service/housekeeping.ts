@@ -8,7 +8,8 @@ const ROUND_EVERY_MS = 5000;
 const PROBE_EVERY_MS = 1000;
 /** A provider that another node found dead is left alone within a second, with what the store takes for it. */
 const EXCHANGE_EVERY_MS = 500;
-const MEASURE_EVERY_MS = 10_000;
+/** So soon a machine that was suspended finds out. */
+const CLOCK_EVERY_MS = 500;
 
 const MOST_SWEEPS = 200;
 const SWEEP_PAUSE_MS = 10;
@@ -49,7 +50,7 @@ export function startHousekeeping(
     repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged(isStopped, () => sweeping.sweep(isStopped))),
     repeat(PROBE_EVERY_MS, 'later', async () => context.health.probeDue(context.providers.values())),
     repeat(EXCHANGE_EVERY_MS, 'later', () => exchange.poll()),
-    repeat(MEASURE_EVERY_MS, 'later', () => clock.measure()),
+    repeat(CLOCK_EVERY_MS, 'later', async () => (clock.isDue() ? clock.measure() : undefined)),
   ];
   return {
     async stop() {

@@ -24,8 +24,11 @@ export type SendAnswer = Started | Refusal;
 
 const ANSWER_PATIENCE_MS = 10_000;
 const ANSWER_POLL_MS = 25;
-/** With the 8 s that a hand-over may take, less than the time after which the message is an orphan. */
-const RECORD_PATIENCE_MS = 6000;
+/**
+ * The last try begins, with the 8 s that a hand-over may take and the 2 s of the first try, so early that it ends before the
+ * message is an orphan.
+ */
+const RECORD_PATIENCE_MS = 2500;
 const RECORD_PAUSE_MS = 250;
 
 export type CodeToSend = {

@@ -9,7 +9,11 @@ export type SharedClock = {
   readonly now: () => number;
   /** Compares once more. An unreachable store changes nothing: time goes on as it went. */
   measure(): Promise<void>;
+  /** Is it time to compare? To be asked often. */
+  isDue(): boolean;
 };
+
+const MEASURE_EVERY_MS = 10_000;
 
 const SAMPLES = 3;
 /** What is nearer than this is left alone: no rule looks at less, and each answer is under way for a while. */
@@ -37,6 +41,7 @@ export async function openSharedClock(
 ): Promise<SharedClock> {
   let mark: Mark | undefined;
   let warnedMs = 0;
+  let comparedAt = { wall: wall(), monotonic: monotonic() };
 
   function shownAt(moment: number, { at, monotonic: since, aheadMs }: Mark): number {
     const elapsed = moment - since;
@@ -70,6 +75,7 @@ export async function openSharedClock(
   }
 
   async function compare(): Promise<void> {
+    comparedAt = { wall: wall(), monotonic: monotonic() };
     const server = await ask();
     if (server === undefined) return;
     const moment = monotonic();
@@ -90,6 +96,13 @@ export async function openSharedClock(
       } catch {
         // Whoever needs the store says that it is away.
       }
+    },
+    isDue() {
+      const wallMs = wall() - comparedAt.wall;
+      const monotonicMs = monotonic() - comparedAt.monotonic;
+      // The monotonic clock stands still while a machine is suspended, and only the other one tells that it was.
+      const wasSuspended = wallMs - monotonicMs > WORTH_A_WARNING_MS;
+      return wasSuspended || monotonicMs >= MEASURE_EVERY_MS;
     },
   };
 }

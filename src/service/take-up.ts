@@ -106,7 +106,8 @@ async function recover(
   const app = context.apps.get(message.app);
   const hops = app === undefined ? [] : hopsOf(context, app, message, verification);
   const canWait = app !== undefined && verification !== undefined && isRetried(app, 'code');
-  if (app !== undefined && (hops.length > 0 || canWait) && isWorthSending(context, message, verification)) {
+  const isWorthIt = isWorthSending(context, message, verification);
+  if (app !== undefined && (hops.length > 0 || canWait) && isWorthIt) {
     context.log.warn(fields, 'orphaned message taken up');
     // What the dead node set aside of the budget stays as it is.
     const reserved = undefined;
@@ -117,14 +118,14 @@ async function recover(
   context.log.warn(fields, 'orphaned message given up');
   const now = context.now();
   const state = verification === undefined ? 'expired' : stateAt(verification, now);
-  // Whoever was approved has had the code: what is not known is who took it.
+  // Whoever was approved has had the code: what is not known is who took it. What nobody can send is no fault of time.
   const dispatch =
     state === 'approved'
       ? ({ ...notSent(message, 'uncertain', now), state: 'unknown' } as const)
-      : notSent(message, 'expired', now);
+      : notSent(message, isWorthIt ? 'unavailable' : 'expired', now);
   // The start may have been answered, and its code used: who repeats it is told of the same verification.
   const answer: SendAnswer =
-    verification === undefined || state === 'expired'
+    verification === undefined || state === 'expired' || isWorthIt
       ? refuse('delivery-failed', 'The message was not sent in time.')
       : { kind: 'started', verification: viewOf(verification, now), provider: undefined };
   await settle(context, message, { ...nothing, dispatches: [dispatch], state: dispatch.state }, undefined, answer);

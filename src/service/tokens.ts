@@ -13,8 +13,10 @@ const TOKEN_TTL_SECONDS = 900;
 const TRUST_DAYS = 180;
 /** How soon a rotation made by another process is noticed. */
 const RELOAD_AFTER_MS = 10_000;
-/** A new key signs once every node has surely loaded it: none is shown a token that it takes for forged. */
-const SIGNS_AFTER_MS = 2 * RELOAD_AFTER_MS;
+/** How long the list of public keys may be kept by whoever has fetched it, caches on the way included. */
+export const JWKS_MAX_AGE_SECONDS = 10;
+/** A new key signs once every node has surely loaded it, and nobody has the list without it: no token of it is taken for forged. */
+const SIGNS_AFTER_MS = RELOAD_AFTER_MS + JWKS_MAX_AGE_SECONDS * 1000;
 /** A key that is not known may be a new one, or anybody's invention: how often the store is asked at most. */
 const ASK_AGAIN_AFTER_MS = 1000;
 

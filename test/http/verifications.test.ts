@@ -91,7 +91,7 @@ describe('a verification from start to token', () => {
     const { json, headers } = await server.call('GET', '/.well-known/jwks.json');
     const [key] = json['keys'] as Record<string, string>[];
     expect(Object.keys(key ?? {}).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x']);
-    expect(headers['cache-control']).toBe('public, max-age=300');
+    expect(headers['cache-control']).toBe('public, max-age=10');
   });
 });
 

@@ -146,6 +146,18 @@ describe('after a crash (invariant 8)', () => {
     expect(sentAgain).not.toBe(older);
   });
 
+  it('a code that no configured provider sends any more is not sent, and whoever repeats the request is told', async () => {
+    const bench = await openDying();
+    const request = { to: NUMBER, idempotencyKey: 'k' };
+    await abandon(bench, () => bench.countersign.verifications.start(request));
+    bench.clock.advance(20_000);
+    revive(bench);
+    await (await bench.again({ routes: { KZ: ['fake'] } })).close();
+    expect((await messages(bench))[0]).toMatchObject({ dispatches: [{ state: 'failed', reason: 'unavailable' }] });
+    expect(await (await bench.again()).verifications.start(request)).toMatchObject({ code: 'delivery-failed' });
+    expect(bench.fake.received).toHaveLength(1);
+  });
+
   it('a custom message is sent with its text', async () => {
     const bench = await openDying();
     await abandon(bench, () => bench.countersign.messages.send({ to: NUMBER, text: 'Your driver is here.' }));

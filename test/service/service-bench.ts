@@ -206,8 +206,8 @@ export type Bench = {
   readonly fake: FakeProvider;
   readonly log: LogLine[];
   readonly dataDir: string;
-  /** Another process on the same data: the one before is not closed, it may be dead. */
-  again(): Promise<Countersign>;
+  /** Another process on the same data, its app configured so: the one before is not closed, it may be dead. */
+  again(changed?: AppConfig): Promise<Countersign>;
   /** One round of housekeeping, by a process that is opened for it and closed when it is through. */
   housekeep(): Promise<void>;
   /** The message that was asked for last. */
@@ -240,21 +240,21 @@ export async function openBench(
     log.push({ ...fields, level, message });
   };
   const providers = given.providers ?? [new FakeProvider('fake')];
-  const config: FileConfig = {
+  const configOf = (changed: AppConfig): FileConfig => ({
     mode: 'production',
     secret: 'b1946ac92492d2347c6235b4d2611184d41d8cd98f00b204',
     dataDir,
     providers: Object.fromEntries(providers.map((provider) => [provider.id, provider.entry()])),
-    apps: { default: { country: 'UZ', brand: 'Royal Taxi', ...app } },
+    apps: { default: { country: 'UZ', brand: 'Royal Taxi', ...app, ...changed } },
     ...given.config,
-  };
+  });
   const parts: Parts = {
     now: () => clock.now,
     log: { info: write('info'), warn: write('warn'), error: write('error') },
     ...given.parts,
   };
-  const open = async () => {
-    const opened = await createCountersign(config, parts);
+  const open = async (changed: AppConfig = {}) => {
+    const opened = await createCountersign(configOf(changed), parts);
     cleanUps.push(() => opened.close());
     return opened;
   };

@@ -54,6 +54,12 @@ class World {
   }
 }
 
+/** The machine stands still, its monotonic clock too. */
+function suspend(world: World, ms: number): void {
+  world.wallOffMs += ms;
+  world.serverOffMs += ms;
+}
+
 function expectNear(shown: number, wanted: number, byMs: number): void {
   expect(Math.abs(shown - wanted)).toBeLessThanOrEqual(byMs);
 }
@@ -172,5 +178,20 @@ describe('the time of a node', () => {
     const world = new World();
     world.isAway = true;
     await expect(world.open()).rejects.toMatchObject({ code: 'store-unavailable' });
+  });
+
+  it('is compared every ten seconds, and at once when the machine was suspended', async () => {
+    const world = new World();
+    const clock = await world.open();
+    world.pass(9_990);
+    expect(clock.isDue()).toBe(false);
+    world.pass(20);
+    expect(clock.isDue()).toBe(true);
+    await clock.measure();
+    expect(clock.isDue()).toBe(false);
+    suspend(world, 10 * MINUTE);
+    expect(clock.isDue()).toBe(true);
+    await clock.measure();
+    expectNear(clock.now(), world.serverTime, 2);
   });
 });

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
+import { JWKS_MAX_AGE_SECONDS } from '../../service/tokens.ts';
 import { problemResponses } from '../problem.ts';
 import type { Served } from '../served.ts';
 
@@ -57,8 +58,7 @@ export function systemRoutes({ countersign }: Served): FastifyPluginAsyncTypebox
       },
       async (_request, reply) => {
         const { keys } = await countersign.tokens.jwks();
-        // A verifier that meets an unknown `kid` asks again; until then it need not.
-        reply.header('cache-control', 'public, max-age=300');
+        reply.header('cache-control', `public, max-age=${JWKS_MAX_AGE_SECONDS}`);
         return { keys: keys as { kty: string; crv: string; x: string; kid: string; use: string; alg: string }[] };
       },
     );
