@@ -123,7 +123,11 @@ function judgeVerification(
     [
       [approved > 1, 'one approval', `${approved} right codes of one verification were approved`],
       [again === 'approved', 'one approval', 'a code was approved again when all was over'],
-      [approved > 0 && state === 'pending', 'one approval', 'approved, and pending again'],
+      [
+        approved > 0 && state !== undefined && state !== 'unknown' && state !== 'approved',
+        'one approval',
+        `approved, and ${state} afterwards`,
+      ],
       [
         checks.some(({ isRight, outcome }) => !isRight && outcome === 'approved'),
         'one approval',

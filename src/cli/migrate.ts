@@ -61,7 +61,8 @@ runs it again.`,
 async function copyTo(url: string, source: CopySource): Promise<{ place: string; copied: readonly Copied[] }> {
   // The driver is loaded by whoever needs it.
   const { openPostgresStore } = await import('../stores/postgres/postgres-store.ts');
-  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  const tell = (fields: object, message: string) => printError(`${message} ${JSON.stringify(fields)}`);
+  const log = { info: () => {}, warn: tell, error: tell };
   const target = await openPostgresStore({ url, poolSize: 2, log });
   try {
     const { place } = target.database;

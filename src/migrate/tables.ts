@@ -1,4 +1,5 @@
 import type { SQLOutputValue } from 'node:sqlite';
+import { withoutEscapes } from '../stores/postgres/json.ts';
 import { bytesToHex, messageToRecord, verificationToRecord } from '../stores/records.ts';
 import type { Selection } from '../stores/sqlite/copy.ts';
 import {
@@ -102,7 +103,13 @@ export const copiedTables: readonly CopiedTable[] = [
     ...asItIs('verification', 'id', verificationColumns),
     toRecord: (row) => verificationToRecord(toVerification(row)),
   },
-  { ...asItIs('message', 'id', messageColumns), toRecord: (row) => messageToRecord(toMessage(row)) },
+  {
+    ...asItIs('message', 'id', messageColumns),
+    toRecord: (row) => {
+      const record = messageToRecord(toMessage(row));
+      return { ...record, dispatches: withoutEscapes(record.dispatches) };
+    },
+  },
 ];
 
 /** What is left behind, and why. */

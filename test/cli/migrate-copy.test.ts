@@ -279,13 +279,34 @@ describe.skipIf(!hasPostgres())('a copy from SQLite to PostgreSQL', () => {
     expect((await keys[0])?.map(({ id }) => id)).toEqual(['second', 'first']);
   });
 
-  it('takes nothing when a row is not taken', async () => {
+  it('has texts that PostgreSQL refuses, and goes on with them', async () => {
     await database.empty();
     const sqlite = openSqliteStore(data.file);
-    const verification = verificationOf({ number: phone(61), purpose: 'with a NUL: \0' });
-    await sqlite.start(startStep(verification));
+    const verification = verificationOf({ number: phone(61), purpose: 'a NUL: \0' });
+    const step = startStep(verification);
+    await sqlite.start(step);
+    const dispatches = [dispatchOf({ provider: 'eskiz', providerMessageId: 'E61', errorCode: '\0\ud800' })];
+    await sqlite.recordDispatch(dispatchStep(step.message, { dispatches }));
     await sqlite.close();
-    await expect(copy()).rejects.toThrow(/^A row of the table \w+ cannot be kept in PostgreSQL \(SQLSTATE 22P05\)/);
+    await copy();
+    expect(await store.getVerification('taxi', verification.id)).toMatchObject({ purpose: verification.purpose });
+    await store.recordReport('eskiz', { providerMessageId: 'E61', state: 'delivered' }, T0);
+    expect((await store.getMessage('taxi', step.message.id))?.dispatches).toMatchObject([
+      { state: 'delivered', errorCode: '\0\ud800' },
+    ]);
+    let resumeAt: string | undefined;
+    do {
+      ({ resumeAt } = await store.eraseHistory({ app: 'taxi', number: phone(61), answer: '{}', resumeAt }));
+    } while (resumeAt !== undefined);
+    expect(await store.getMessage('taxi', step.message.id)).toBeUndefined();
+  });
+
+  it('takes nothing when a row is not taken', async () => {
+    await database.empty();
+    const sqlite = new DatabaseSync(data.file);
+    sqlite.exec('UPDATE verification SET max_attempts = 5000000000 WHERE id = (SELECT max(id) FROM verification)');
+    sqlite.close();
+    await expect(copy()).rejects.toThrow(/^A row of the table \w+ cannot be kept in PostgreSQL \(SQLSTATE 22003\)/);
     expect(await store.listApiKeys()).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 import { CountersignError } from '../../domain/problem.ts';
 import { codeOf, type Query } from './database.ts';
+import { toSqlJson } from './json.ts';
 
 /** What a whole installation is copied into: empty tables that nobody else can use until the transaction ends. */
 export class CopyTarget {
@@ -51,11 +52,11 @@ export class CopyTarget {
       await this.#query(
         `INSERT INTO ${nameOf(table)} (${columns.join(', ')}) OVERRIDING SYSTEM VALUE
          SELECT ${columns.join(', ')} FROM json_populate_recordset(NULL::${nameOf(table)}, $1::json)`,
-        [JSON.stringify(records)],
+        [toSqlJson(records)],
       );
     } catch (error) {
       const code = codeOf(error);
-      // Data that the server does not take: a NUL in a text, say. What it says about it may quote the data.
+      // Data that the server does not take: a number that is too large, say. What it says about it may quote the data.
       if (code === undefined || !/^2[23]/.test(code)) throw error;
       throw new CountersignError(
         'store-incompatible',

@@ -1,6 +1,7 @@
 import { firstIdAt } from '../../domain/id.ts';
 import type { Message } from '../../domain/message.ts';
 import { believable } from '../../domain/price.ts';
+import { LONGEST_MEMORY_MS, USAGE_KEPT_MS } from '../../domain/retention.ts';
 import type {
   Bucket,
   BudgetTaken,
@@ -47,10 +48,6 @@ import { prepareSchema, readSchema } from './schema.ts';
 import { shadowEntryOf, shadowRecordOf } from './shadow-rows.ts';
 import { Steps } from './steps.ts';
 
-/** No rule looks back further than this (the configuration refuses longer windows), and no lock lasts longer. */
-const LONGEST_MEMORY_MS = 8 * 24 * 3_600_000;
-/** A year and a month, so that a month can be compared with the same one a year ago. Sums name nobody. */
-const USAGE_KEPT_MS = 400 * 24 * 3_600_000;
 /** Sorts after every id. */
 const LAST = '~';
 

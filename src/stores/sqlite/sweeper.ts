@@ -2,16 +2,12 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { Guesses } from '../../domain/guess-budget.ts';
 import { firstIdAt } from '../../domain/id.ts';
 import type { EventLog } from '../../domain/rate-limit.ts';
+import { LONGEST_MEMORY_MS, USAGE_KEPT_MS } from '../../domain/retention.ts';
 import { dayOf } from '../../domain/usage.ts';
 import { type Row, text } from './rows.ts';
 
 /** Rows looked at in one sweep of each table: some milliseconds, so that no request waits long behind it. */
 const BATCH_ROWS = 500;
-/** No rule looks back further than this (the configuration refuses longer windows), and no lock lasts longer. */
-const LONGEST_MEMORY_MS = 8 * 24 * 3_600_000;
-/** A year and a month, so that a month can be compared with the same one a year ago. Sums name nobody. */
-const USAGE_KEPT_MS = 400 * 24 * 3_600_000;
-
 const SHADOW_KEY = 'day, app, dialect, route, outcome, upstream_status, our_status, difference';
 
 /** Ids and a day that everything that is kept is at or after. */
