@@ -4,7 +4,11 @@ import { CountersignError } from '../../src/domain/problem.ts';
 import { openPostgresStore, type PostgresStore } from '../../src/stores/postgres/postgres-store.ts';
 import {
   atOnce,
+  budgetTake,
   checkById,
+  DAY_0,
+  dispatchOf,
+  dispatchStep,
   idempotency,
   perNumber,
   phone,
@@ -118,6 +122,41 @@ describe.skipIf(!hasPostgres())('a PostgreSQL store and its connections', () => 
       expect(free.tookMs).toBeLessThan(500);
       expectUnavailable(await stuck);
     });
+  });
+
+  it('waits once, and not for each, where a sum of many is held by somebody else', async () => {
+    const spent = { day: DAY_0, micros: 1 };
+    const of = async (i: number) => {
+      const step = startStep(verificationOf({ number: phone(i), app: i % 2 === 0 ? 'taxi' : 'food' }));
+      const { message } = step;
+      await store.start(step);
+      return dispatchStep(message, { dispatches: [dispatchOf({ providerMessageId: message.id })], spent });
+    };
+    const outcomes = await atOnce(40, of);
+    await Promise.all(outcomes.slice(0, 2).map((step) => store.recordDispatch(step)));
+    await onDatabase(file.url, async (client) => {
+      await client.query('BEGIN');
+      await client.query("SELECT FROM countersign.budget WHERE app = 'food' FOR UPDATE");
+      const recording = timed(() => Promise.all(outcomes.slice(2).map((step) => store.recordDispatch(step))));
+      await delay(200);
+      await client.query('ROLLBACK');
+      expect((await recording).tookMs).toBeLessThan(450);
+    });
+    for (const app of ['taxi', 'food'])
+      expect(await store.takeBudget(app, budgetTake(1, 1000))).toMatchObject({ beforeMicros: 20 });
+  });
+
+  it('ends what took too long, so that nobody has the server work for nothing', async () => {
+    const { query } = store.database;
+    const sleeping = "SELECT count(*)::integer AS count FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(8)%'";
+    await expect(query('SELECT pg_sleep(8)', [], performance.now() + 200)).rejects.toMatchObject({
+      code: 'store-unavailable',
+    });
+    await expect
+      .poll(async () => (await onDatabase(file.url, (client) => client.query(sleeping))).rows[0]?.count, {
+        timeout: 1000,
+      })
+      .toBe(0);
   });
 
   it('says so in time to those who wait for a connection, when all of them are taken', async () => {

@@ -1,6 +1,18 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readSchema } from '../../src/stores/postgres/schema.ts';
-import { DAY, phone, started, T0 } from '../../src/testing/store-steps.ts';
+import {
+  budgetTake,
+  checkById,
+  DAY,
+  DAY_0,
+  dispatchOf,
+  dispatchStep,
+  phone,
+  started,
+  startStep,
+  T0,
+  verificationOf,
+} from '../../src/testing/store-steps.ts';
 import { makeDatabase } from '../servers/index.ts';
 import { onDatabase } from '../servers/postgres.ts';
 import { Child, race } from './child.ts';
@@ -84,5 +96,44 @@ describe.skipIf(!hasPostgres())('four processes over one PostgreSQL', () => {
     expect(
       await store.findVerification({ app: 'taxi', purpose: 'login', subject: undefined, number: phone(3049) }),
     ).toMatchObject({ state: 'pending' });
+  });
+
+  it('add to the sums of apps and countries in any order, and none stands in the way of another', async () => {
+    const nodes = await Promise.all([file.open(), file.open()]);
+    const nodeOf = (i: number) => nodes[i % 2] ?? expect.fail('two nodes');
+    const begun = await Promise.all(
+      Array.from({ length: 300 }, async (_, i) => {
+        const [app, country] = [['taxi', 'food'][i % 2], (['UZ', 'KZ', 'KG'] as const)[i % 3]];
+        const verification = verificationOf({ number: phone(i), ...(app && { app }), ...(country && { country }) });
+        const step = startStep(verification);
+        await nodeOf(i).start(step);
+        return { verification, message: { ...step.message, country } };
+      }),
+    );
+    // In another order on each: what one of them holds, the other one wants.
+    const shuffled = begun.toSorted(() => Math.random() - 0.5);
+    const longest = { ms: 0 };
+    const timed = async (work: Promise<unknown>) => {
+      const since = performance.now();
+      await work;
+      longest.ms = Math.max(longest.ms, performance.now() - since);
+    };
+    const spent = { day: DAY_0, micros: 1 };
+    await Promise.all(
+      shuffled.map(({ message }, i) => {
+        const dispatches = [dispatchOf({ providerMessageId: message.id })];
+        return timed(nodeOf(i).recordDispatch(dispatchStep(message, { dispatches, spent })));
+      }),
+    );
+    await Promise.all(
+      shuffled.map(({ verification }, i) =>
+        timed(checkById(nodeOf(i + 1), verification, verification.digests.byId, T0)),
+      ),
+    );
+    expect(longest.ms).toBeLessThan(700);
+    const usage = await nodeOf(0).readUsage({ app: undefined, from: DAY_0, to: DAY_0 });
+    expect(usage.map(({ counts }) => [counts.sent, counts.approved])).toEqual(Array(6).fill([50, 50]));
+    for (const app of ['taxi', 'food'])
+      expect(await nodeOf(0).takeBudget(app, budgetTake(1, 1000))).toMatchObject({ beforeMicros: 150 });
   });
 });

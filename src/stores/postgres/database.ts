@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { default as Driver, Pool, PoolClient } from 'pg';
 import { CountersignError } from '../../domain/problem.ts';
 import type { StoreLog } from '../store-log.ts';
+import { requestCancel } from './cancel.ts';
 
 export type Rows = {
   readonly rows: readonly Record<string, unknown>[];
@@ -24,6 +25,8 @@ export const STEP_DEADLINE_MS = 1900;
 const CONNECT_DEADLINE_MS = 1400;
 /** For what housekeeping does, which nobody waits for. */
 const PATIENT_DEADLINE_MS = 30_000;
+/** What the driver says when `query_timeout` is over. */
+const TIMED_OUT = 'Query read timeout';
 const IDLE_MS = 60_000;
 const KEEP_ALIVE_AFTER_MS = 10_000;
 
@@ -140,8 +143,14 @@ export class Database {
 
   async #run(client: PoolClient, text: string, values: readonly unknown[] = [], deadlineMs: number): Promise<Rows> {
     const config = { text, values: [...values], query_timeout: Math.max(1, Math.round(deadlineMs)) };
-    const { rows, rowCount } = await client.query<Record<string, unknown>>(config);
-    return { rows: rows ?? [], count: rowCount ?? 0 };
+    try {
+      const { rows, rowCount } = await client.query<Record<string, unknown>>(config);
+      return { rows: rows ?? [], count: rowCount ?? 0 };
+    } catch (error) {
+      // Else the server would go on, and more and more of them would have it work for nobody.
+      if (error instanceof Error && error.message === TIMED_OUT) requestCancel(client);
+      throw error;
+    }
   }
 }
 

@@ -14,7 +14,7 @@ export type Waiting = {
 
 /** PostgreSQL keeps track of 64 parts of a transaction without effort. */
 const MOST_IN_ONE = 32;
-/** One that waits for somebody else's lock, or for a slow server, holds up nobody longer than this. */
+/** One that waits for somebody else's lock, or for a slow server, holds up nobody longer than this but those in it. */
 const OVERTAKEN_AFTER_MS = 100;
 /** Whoever has that little time left would be told too late, so it is told before it begins. */
 const LEAST_LEFT_MS = 1000;
@@ -58,7 +58,9 @@ export class Lane {
   async #runWaiting(): Promise<void> {
     this.#underWay += 1;
     for (this.#refuseLate(); this.#waiting.length > 0; this.#refuseLate()) {
-      await endOrTimeout(this.#runTogether(this.#waiting.splice(0, MOST_IN_ONE)), OVERTAKEN_AFTER_MS);
+      const batch = this.#waiting.splice(0, MOST_IN_ONE);
+      if (this.#waiting.length > 0 && this.#underWay < this.#width) void this.#runWaiting();
+      await endOrTimeout(this.#runTogether(batch), OVERTAKEN_AFTER_MS);
     }
     this.#underWay -= 1;
   }

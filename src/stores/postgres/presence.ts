@@ -19,6 +19,7 @@ export class Presence {
   readonly #holder: string;
   readonly #log: StoreLog;
   readonly #timer: NodeJS.Timeout;
+  #renewing: Promise<void> | undefined;
   #liveIn: string;
   #otherUntil: number;
 
@@ -28,7 +29,9 @@ export class Presence {
     this.#liveIn = liveIn;
     this.#otherUntil = otherUntil;
     this.#log = log;
-    this.#timer = setInterval(() => void this.#renew(), RENEWED_EVERY_MS);
+    this.#timer = setInterval(() => {
+      this.#renewing = this.#renew();
+    }, RENEWED_EVERY_MS);
     this.#timer.unref();
   }
 
@@ -71,6 +74,8 @@ export class Presence {
   /** So that others need not wait until this node is forgotten. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    // Whose word would come after the last one.
+    await this.#renewing;
     await announce(this.#steps, this.#holder, this.#liveIn, 0).catch(() => undefined);
   }
 

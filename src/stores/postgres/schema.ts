@@ -121,6 +121,8 @@ async function isCurrent(query: Query, { migrations }: Schema, { place }: Databa
 /** Runs inside a transaction. Nodes that start together come one after another, and the later ones find nothing to do. */
 async function migrate(query: Query, schema: Schema, database: Database): Promise<void> {
   await query("SELECT pg_advisory_xact_lock(hashtextextended('countersign migration', 0))");
+  // All steps of other nodes wait behind a change that waits for somebody who reads for long.
+  await query("SET LOCAL lock_timeout = '2s'");
   const { rows } = await query("SELECT to_regnamespace('countersign') IS NOT NULL AS is_there");
   if (rows[0]?.['is_there'] !== true) await query('CREATE SCHEMA countersign');
   await query(`

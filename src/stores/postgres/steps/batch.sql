@@ -1,14 +1,22 @@
 -- Steps that were asked for while others were under way share one transaction, and one wait for the disk. The first waits for its
 -- locks as it would alone; those behind it take theirs at once or are handed back, for nobody may wait while holding what others
--- wait for. Each is a whole: one that fails takes nothing back of its neighbours.
+-- wait for. Each is a whole: one that fails takes nothing back of its neighbours. Once a row is held by somebody else, or there
+-- is no time left, those that have not begun are handed back too: one wait is enough for all.
 CREATE FUNCTION steps.run_together(batch jsonb) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   outcomes jsonb[] := '{}';
   outcome jsonb;
   step jsonb;
+  latest timestamptz := statement_timestamp() + current_setting('lock_timeout')::interval;
+  is_over boolean := false;
 BEGIN
+  PERFORM steps.put_sums_off();
   FOR i IN 0..jsonb_array_length(batch) - 1 LOOP
+    IF is_over OR clock_timestamp() > latest THEN
+      outcomes := outcomes || '{"code": "55P03", "message": "not begun"}'::jsonb;
+      CONTINUE;
+    END IF;
     IF i = 1 THEN
       PERFORM set_config('countersign.waits', 'off', true);
       -- Rows have no such order among several steps: whoever has one is through in a moment, or waits for one of ours.
@@ -26,8 +34,12 @@ BEGIN
       END;
       outcomes := outcomes || jsonb_build_object('outcome', outcome);
     EXCEPTION WHEN OTHERS THEN
+      is_over := SQLSTATE = '55P03' AND SQLERRM <> 'taken';
       outcomes := outcomes || jsonb_build_object('code', SQLSTATE, 'message', SQLERRM);
     END;
   END LOOP;
+  -- In one order there is nothing to cross, so there is time to wait.
+  PERFORM set_config('lock_timeout', greatest(1, 1000 * extract(epoch FROM latest - clock_timestamp()))::integer::text, true);
+  PERFORM steps.write_sums();
   RETURN to_jsonb(outcomes);
 END $$;

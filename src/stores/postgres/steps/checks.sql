@@ -64,15 +64,15 @@ BEGIN
 END $$;
 
 -- The number of the verification that is asked about, before anything is locked; null where there is none.
-CREATE FUNCTION steps.number_asked_about(step jsonb) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION steps.number_asked_about(asked jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   v countersign.verification;
 BEGIN
-  IF step->>'by' = 'slot' AND step->>'number' IS NOT NULL THEN RETURN step->>'number'; END IF;
-  IF step->>'by' = 'slot' THEN
-    v := steps.live_in(step->>'app', step->>'subject', step->>'purpose', step->>'lane', '{}');
+  IF asked->>'by' = 'slot' AND asked->>'number' IS NOT NULL THEN RETURN asked->>'number'; END IF;
+  IF asked->>'by' = 'slot' THEN
+    v := steps.live_in(asked->>'app', asked->>'subject', asked->>'purpose', asked->>'lane', '{}');
   ELSE
-    v := steps.find_verification_by_id(step->>'app', step->>'id');
+    v := steps.find_verification_by_id(asked->>'app', asked->>'id');
   END IF;
   RETURN v.number;
 END $$;

@@ -9,7 +9,7 @@ BEGIN
   IF current_setting('countersign.waits', true) IS DISTINCT FROM 'off' THEN
     PERFORM pg_advisory_xact_lock(hashtextextended(name, 0));
   ELSIF NOT pg_try_advisory_xact_lock(hashtextextended(name, 0)) THEN
-    RAISE lock_not_available;
+    RAISE lock_not_available USING MESSAGE = 'taken';
   END IF;
 END $$;
 

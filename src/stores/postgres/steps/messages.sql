@@ -90,6 +90,7 @@ DECLARE
   new_state text := step->>'state';
   next_due bigint := (step->>'dueAt')::bigint;
   is_kept boolean;
+  spent jsonb;
 BEGIN
   IF step ? 'isRepeated' AND steps.has_dispatch(message->>'id', given->0) THEN RETURN NULL; END IF;
   FOR i IN 0..jsonb_array_length(given) - 1 LOOP
@@ -142,8 +143,9 @@ BEGIN
     PERFORM steps.record_carrier(message, step->'carried');
   END IF;
   PERFORM steps.add_usage(changes);
-  IF step ? 'spent' THEN
-    PERFORM steps.add_spent(message->>'app', step->'spent'->>'day', (step->'spent'->>'micros')::bigint);
+  spent := step->'spent' || jsonb_build_object('app', message->>'app');
+  IF spent IS NOT NULL AND NOT steps.is_put_off('countersign.spent', spent) THEN
+    PERFORM steps.add_spent(spent->>'app', spent->>'day', (spent->>'micros')::bigint);
   END IF;
   RETURN NULL;
 END $$;
