@@ -302,6 +302,26 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
         expect(due.map((each) => each.message.id)).not.toContain(message.message.id);
         await expectKept(store, kept);
         // And back: the old primary has its scripts still, and less than the new one.
+    it('without a revocation: the key is not good again', async () => {
+      const store = await open();
+      const key = { id: 'key_1', app: 'taxi', name: 'one', hash: 'hash', createdAt: T0, revokedAt: undefined };
+      await store.addApiKey(key);
+      expect(await store.findApiKey('hash')).toEqual(key);
+      const replica = await startReplica(server);
+      try {
+        await replica.promote();
+        await store.revokeApiKey('key_1', T0 + SECOND);
+        proxy.leadTo(replica.port);
+        await untilBack(store);
+        expect(await store.findApiKey('hash')).toMatchObject({ revokedAt: T0 + SECOND });
+        // What was looked up once is kept here as well.
+        expect(await onRedis(replica.url, (client) => client.keys('cs:{key hash*'))).toHaveLength(2);
+      } finally {
+        proxy.leadTo(server.port);
+        await replica.close();
+      }
+    });
+
         await untilMoved(replica.url);
         proxy.leadTo(server.port);
         await onRedis(server.url, (client) => client.call('REPLICAOF', '127.0.0.1', String(replica.port)));

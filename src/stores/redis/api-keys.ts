@@ -17,11 +17,12 @@ export class ApiKeys {
   }
 
   find: Store['findApiKey'] = async (hash) => {
-    const kept = await this.#redis.do((redis) => redis.get(this.#nameOf(hash)));
+    const [name, kept] = await this.#look(hash);
     if (kept !== null) return { revokedAt: undefined, ...(JSON.parse(kept) as Omit<ApiKey, 'revokedAt'>) };
     const found = await this.#postgres.findApiKey(hash);
     // What was revoked since it was read is there already, and stays.
-    if (found !== undefined) await this.#keep(found, 'NX');
+    if (found !== undefined)
+      await this.#redis.do((redis) => redis.set(name, JSON.stringify(found), 'PX', KEPT_MS, 'NX'));
     return found;
   };
 
@@ -29,18 +30,15 @@ export class ApiKeys {
     const isKnown = await this.#postgres.revokeApiKey(id, now);
     if (!isKnown) return false;
     const revoked = (await this.#postgres.listApiKeys()).find((key) => key.id === id);
-    if (revoked !== undefined) await this.#keep(revoked, 'XX or NX');
+    if (revoked !== undefined) {
+      const [name] = await this.#look(revoked.hash);
+      await this.#redis.do((redis) => redis.set(name, JSON.stringify(revoked), 'PX', KEPT_MS));
+    }
     return true;
   };
 
-  async #keep(key: ApiKey, when: 'NX' | 'XX or NX'): Promise<void> {
-    const [name, text] = [this.#nameOf(key.hash), JSON.stringify(key)];
-    await this.#redis.do((redis) =>
-      when === 'NX' ? redis.set(name, text, 'PX', KEPT_MS, 'NX') : redis.set(name, text, 'PX', KEPT_MS),
-    );
-  }
-
-  #nameOf(hash: string): string {
-    return apiKeyOf(hash, this.#postgres.presence.otherUntil);
+  async #look(hash: string): Promise<[name: string, kept: string | null]> {
+    const key = apiKeyOf(hash, this.#postgres.presence.otherUntil);
+    return (await this.#redis.run('find-api-key', key)) as [string, string | null];
   }
 }

@@ -20,6 +20,7 @@ export type ScriptName =
   | 'forget-due'
   | 'restore-message'
   | 'read'
+  | 'find-api-key'
   | 'find-live'
   | 'erase'
   | 'take-history'
