@@ -29,7 +29,7 @@ describe('the servers that keep the data', () => {
   it('are read from the environment, which wins, or the file', () => {
     const file = { databaseUrl: 'postgresql://file.example.com/codes', databasePoolSize: 7 };
     expect(resolved({}, file)).toMatchObject(file);
-    const redisUrl = 'redis://10.0.0.1:6379,rediss://user:pass@10.0.0.2';
+    const redisUrl = 'rediss://user:pass@10.0.0.1:6379,rediss://10.0.0.2';
     expect(resolved({ DATABASE_URL: DATABASE, DATABASE_POOL_SIZE: '200', REDIS_URL: redisUrl }, file)).toMatchObject({
       databaseUrl: DATABASE,
       databasePoolSize: 200,

@@ -9,7 +9,7 @@ import { freePort } from '../servers/machine.ts';
 import { addPasswordRole, forgetful, onDatabase, type PostgresServer, startPostgres } from '../servers/postgres.ts';
 import { findPostgres } from '../servers/postgres-programs.ts';
 import { canReplicate, startPostgresReplica } from '../servers/postgres-replica.ts';
-import { authority, serverCertificate, serverKey } from './postgres-certificates.ts';
+import { authority, serverCertificate, serverKey } from './certificates.ts';
 import { silent } from './postgres-database.ts';
 
 async function opensAndWrites(url: string): Promise<void> {

@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { CountersignError } from '../../src/domain/problem.ts';
 import type { Store } from '../../src/domain/store.ts';
@@ -7,6 +11,8 @@ import { faultsOf, parseInfo } from '../../src/stores/redis/server-check.ts';
 import { checkById, started, T0 } from '../../src/testing/store-steps.ts';
 import { freePort } from '../servers/machine.ts';
 import { onRedis, type RedisServer, startRedis, startReplica } from '../servers/redis.ts';
+import { startRedisCluster } from '../servers/redis-cluster.ts';
+import { authority, localhostCertificate, localhostKey, serverCertificate, serverKey } from './certificates.ts';
 import { hasPostgres, postgresForFile, silent } from './postgres-database.ts';
 
 const PASSWORD = 'p@ss:w/rd#1 %2F';
@@ -23,15 +29,39 @@ describe('the address of a Redis', () => {
       place: 'one:7000, two:6379',
     });
     expect(parseRedisUrl('rediss://[::1]:6380').addresses).toEqual([{ host: '::1', port: 6380 }]);
-    expect(parseRedisUrl('rediss://host').options.tls).toEqual({ servername: 'host' });
+    // The name that the certificate must have is each node's own.
+    expect(parseRedisUrl('rediss://host').options.tls).toEqual({});
   });
 
-  it.each(['', 'one', 'http://one', 'redis://a:p#ss@host', 'redis://one/abc', 'redis://one,', 'redis://:%zz@one'])(
-    'is refused when it is none: %s',
-    (url) => {
-      expect(() => parseRedisUrl(url)).toThrow(/REDIS_URL is no URL/);
-    },
-  );
+  it.each([
+    '',
+    'one',
+    'http://one',
+    'redis://a:p#ss@host',
+    'redis://one/abc',
+    'redis://one,',
+    'redis://:%zz@one',
+    'redis://%zz:a@one',
+  ])('is refused when it is none: %s', (url) => {
+    expect(() => parseRedisUrl(url)).toThrow(/REDIS_URL is no URL/);
+  });
+
+  it.each([
+    'redis://one,rediss://two',
+    'redis://one,redis://:secret@two',
+    'redis://a:secret@one,redis://b:secret@two',
+    'redis://one/3,redis://two/4',
+  ])('is refused when it says one thing of one node and another thing of another: %s', (url) => {
+    expect(() => parseRedisUrl(url)).toThrow(/^REDIS_URL names several nodes(?!.*secret)/);
+  });
+
+  it('need not say of each node what it has said of the first', () => {
+    const target = parseRedisUrl('redis://a:b@one/3,redis://two/,redis://a:b@three/3');
+    expect(target).toMatchObject({
+      options: { username: 'a', password: 'b', db: 3 },
+      place: 'one:6379, two:6379, three:6379',
+    });
+  });
 });
 
 describe('a server that will not do', () => {
@@ -71,6 +101,28 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('opening Redis in
     const store = await openRedisStore({ url, database: await postgres.open(2), log: silent });
     opened.push(store);
     return store;
+  }
+
+  /** A server that speaks TLS on a second port. */
+  async function withTls(certificate: string, key: string) {
+    const directory = mkdtempSync(join(tmpdir(), 'countersign-tls-'));
+    const port = await freePort();
+    const [certificateFile, keyFile] = [join(directory, 'server.crt'), join(directory, 'server.key')];
+    writeFileSync(certificateFile, certificate);
+    writeFileSync(keyFile, key);
+    const files = [
+      '--tls-cert-file',
+      certificateFile,
+      '--tls-key-file',
+      keyFile,
+      '--tls-ca-cert-file',
+      certificateFile,
+    ];
+    return {
+      port,
+      args: ['--tls-port', String(port), '--tls-auth-clients', 'no', ...files],
+      remove: () => rmSync(directory, { recursive: true }),
+    };
   }
 
   async function faultOf(url: string): Promise<CountersignError> {
@@ -184,5 +236,50 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('opening Redis in
       await set('0');
     }
     await started(store);
+  });
+
+  it('says that there is no database of that number', async () => {
+    const refused = { message: expect.stringMatching(/no database of the number behind the host/) };
+    expect(await faultOf(`${server.url}/99`)).toMatchObject(refused);
+    const cluster = await startRedisCluster({ nodes: 1 });
+    try {
+      expect(await faultOf(`${cluster.urls[0]}/3`)).toMatchObject(refused);
+    } finally {
+      await cluster.close();
+    }
+  });
+
+  describe('with TLS', () => {
+    let trusted: string[];
+    beforeAll(() => {
+      trusted = getCACertificates('default');
+      setDefaultCACertificates([...trusted, authority, localhostCertificate]);
+    });
+    afterAll(() => setDefaultCACertificates(trusted));
+
+    it('goes to an address, and to no other name than the certificate has', async () => {
+      const tls = await withTls(serverCertificate, serverKey);
+      const secure = await startRedis({ args: tls.args });
+      try {
+        await started(await open(`rediss://127.0.0.1:${tls.port}`));
+        expect((await faultOf(`rediss://localhost:${tls.port}`)).message).toMatch(/does not match certificate/);
+      } finally {
+        await secure.close();
+        tls.remove();
+      }
+    });
+
+    it('goes to the nodes of a Cluster by the names that they give', async () => {
+      const tls = await withTls(localhostCertificate, localhostKey);
+      const names = ['--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'];
+      const args = [...tls.args, '--tls-cluster', 'yes', ...names];
+      const cluster = await startRedisCluster({ nodes: 1, args });
+      try {
+        await started(await open(`rediss://localhost:${tls.port}`));
+      } finally {
+        await cluster.close();
+        tls.remove();
+      }
+    });
   });
 });

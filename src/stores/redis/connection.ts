@@ -27,6 +27,12 @@ export function parseRedisUrl(url: string): RedisTarget {
   const urls = url.split(',').map((each) => parseOne(each.trim()));
   const [first] = urls;
   if (first === undefined) throw unusable();
+  if (!urls.every((each) => agrees(each, first))) {
+    throw new CountersignError(
+      'store-unavailable',
+      'REDIS_URL names several nodes, and says one thing of the first and another of the others: user, password and database are the same for all, and named with the first alone or with each; rediss:// is for all or for none.',
+    );
+  }
   const addresses = urls.map(({ hostname, port }) => ({
     host: hostname.replace(/^\[|\]$/g, '') || '127.0.0.1',
     port: port === '' ? 6379 : Number(port),
@@ -40,7 +46,8 @@ export function parseRedisUrl(url: string): RedisTarget {
       db,
       ...(first.username === '' ? {} : { username: decodeURIComponent(first.username) }),
       ...(first.password === '' ? {} : { password: decodeURIComponent(first.password) }),
-      ...(first.protocol === 'rediss:' ? { tls: { servername: first.hostname } } : {}),
+      // Each node shows a certificate of its own, for the name or address by which it is reached.
+      ...(first.protocol === 'rediss:' ? { tls: {} } : {}),
     },
   };
 }
@@ -48,12 +55,22 @@ export function parseRedisUrl(url: string): RedisTarget {
 function parseOne(url: string): URL {
   try {
     const parsed = new URL(url);
-    decodeURIComponent(parsed.password);
+    for (const part of [parsed.username, parsed.password]) decodeURIComponent(part);
     if (parsed.protocol === 'redis:' || parsed.protocol === 'rediss:') return parsed;
   } catch {
     // Named below, without what is in it.
   }
   throw unusable();
+}
+
+/** A further node's address says the same as the first one's, or nothing. */
+function agrees(further: URL, first: URL): boolean {
+  const credentialsOf = ({ username, password }: URL) => `${username}:${password}`;
+  return (
+    further.protocol === first.protocol &&
+    [':', credentialsOf(first)].includes(credentialsOf(further)) &&
+    ['', '/', first.pathname].includes(further.pathname)
+  );
 }
 
 function unusable(): CountersignError {
@@ -111,6 +128,8 @@ export async function connectCluster(target: RedisTarget, log: StoreLog): Promis
     clusterRetryStrategy,
     lazyConnect,
     enableOfflineQueue: false,
+    // A name that was replaced by its address would not be found in the certificate.
+    dnsLookup: (name, found) => found(null, name),
     // It would be asked of a node that is not connected yet, and the answer, that nothing waits, be taken for a fault.
     enableReadyCheck: false,
     // As above: nothing that may have been carried out is tried again.

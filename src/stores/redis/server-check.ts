@@ -26,6 +26,8 @@ export async function checkServer(target: RedisTarget, address: RedisAddress): P
       throw connectFault(lastError ?? error, place);
     }
     const info = await readInfo(redis, place);
+    // A number of a database that is refused: the driver would go on in database 0, which may be somebody else's.
+    if (lastError !== undefined) throw connectFault(lastError, place);
     for (const fault of faultsOf(info, place)) throw fault;
     await tryScript(redis, place);
     return info.get('cluster_enabled') === '1' ? 'cluster' : 'single';
@@ -107,9 +109,12 @@ async function tryScript(redis: Redis, place: string): Promise<void> {
 function connectFault(error: unknown, place: string): CountersignError {
   const reason = messageOf(error);
   const isRefused = /WRONGPASS|NOAUTH|AUTH/.test(reason);
+  const isOfDatabase = /SELECT|DB index/.test(reason);
   const sentence = isRefused
     ? 'user or password is refused; special characters of the password must be percent-encoded in REDIS_URL'
-    : 'is it running, and reachable from here?';
+    : isOfDatabase
+      ? 'it has no database of the number behind the host in REDIS_URL; a Cluster has none but 0'
+      : 'is it running, and reachable from here?';
   return new CountersignError('store-unavailable', `Redis at ${place} cannot be used (${reason}): ${sentence}`);
 }
 

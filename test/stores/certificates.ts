@@ -1,5 +1,5 @@
-// Made for these tests until 2126 by `openssl req -x509 -newkey ec …` and `openssl x509 -req -CA …`: an authority, and what it has
-// signed for 127.0.0.1.
+// Made for these tests until 2126 by `openssl req -x509 -newkey ec …` and `openssl x509 -req -CA …`: an authority, what it has
+// signed for 127.0.0.1, and one for the name localhost alone, signed by itself.
 
 export const authority = `-----BEGIN CERTIFICATE-----
 MIIBkzCCATmgAwIBAgIURl4q/iYbkwpKzBuSAFkqsyg6rQMwCgYIKoZIzj0EAwIw
@@ -31,5 +31,25 @@ export const serverKey = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgapZevt4RiCS70coA
 hFfz+Y6c2pajpGI6gzN48F/+ym2hRANCAASaLHqWl7BOSKzl43DcL+iaFMZrtsWF
 cWgTvK/PiGPpdjcyA/RPSY4SrhOqMqmxPl1JsxfK0uoYLSSvUra8Xg9r
+-----END PRIVATE KEY-----
+`;
+
+export const localhostCertificate = `-----BEGIN CERTIFICATE-----
+MIIBlTCCATugAwIBAgIUJe37N/1/FXYmpCWYDCt8LF5r+uAwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTE4MTMwMVoYDzIxMjYxMTA1
+MTgxMzAxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQQEsAAHgIqnPrkBYpzq6WfS2KV7BsigYHhqGC1yM4DZuWMjq70xXCn
+/BFtmcT76Uby9fhRZhTxCfQhs6G1Ctb3o2kwZzAdBgNVHQ4EFgQUFo0e/MYMVgl2
+JElnGH6jtCLpdGowHwYDVR0jBBgwFoAUFo0e/MYMVgl2JElnGH6jtCLpdGowDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIhAK3tjawh8qguXrr/GSNatRLb0xaG5/Uej589/ibos58PAiB+ejBdkw59
+TxE8C/2oLaDWP3zDZuE1facgqt9Fcsx9jg==
+-----END CERTIFICATE-----
+`;
+
+export const localhostKey = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgiWuUYOlvon4TenD2
+gbFpOHXjveBW1WujYSOhSfP4iRShRANCAAQQEsAAHgIqnPrkBYpzq6WfS2KV7Bsi
+gYHhqGC1yM4DZuWMjq70xXCn/BFtmcT76Uby9fhRZhTxCfQhs6G1Ctb3
 -----END PRIVATE KEY-----
 `;
