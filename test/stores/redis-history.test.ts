@@ -156,6 +156,30 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     expect(await store.getMessage('taxi', bad.id)).toMatchObject({ id: bad.id });
   });
 
+  // 25P04 is `transaction_timeout` (PostgreSQL 17): it was taken for a fault of the entry, and an approval was set aside.
+  it.each(['25P04', 'P0001'])('loses no entry to what is wrong with PostgreSQL: %s', async (code) => {
+    const lines: object[] = [];
+    const error = (fields: object) => lines.push(fields);
+    const store = await open({ log: { ...silent, error } });
+    const { database } = await postgres.open(1);
+    await database.query(`CREATE FUNCTION countersign.refuse() RETURNS trigger LANGUAGE plpgsql
+      AS $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '${code}'; END $$`);
+    await database.query(`CREATE TRIGGER refuse BEFORE INSERT ON countersign.verification
+      FOR EACH ROW EXECUTE FUNCTION countersign.refuse()`);
+    let verification: Awaited<ReturnType<typeof started>>;
+    try {
+      verification = await started(store);
+      await until(async () => lines.length > 0, 'it is said');
+      await delay(500);
+    } finally {
+      await database.query('DROP FUNCTION countersign.refuse CASCADE');
+    }
+    await untilMoved();
+    expect(await rowOf(verification.id)).toMatchObject({ id: verification.id });
+    expect(await onRedis(redis.url, (client) => client.xlen('cs:{taxi}:refused'))).toBe(0);
+    expect(lines).toEqual([{ error: 'not now' }]);
+  });
+
   it('is moved once by two nodes and by those who wait for it, all at the same time', async () => {
     const [a, b] = [await open(), await open()];
     const messages = 60;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { timeOfId } from '../../domain/id.ts';
 import { CountersignError } from '../../domain/problem.ts';
+import { codeOf } from '../postgres/database.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
 import type { StoreLog } from '../store-log.ts';
 import { Batch } from './batch.ts';
@@ -37,6 +38,13 @@ const LOCK_APP = "SELECT pg_try_advisory_xact_lock(hashtextextended('countersign
 
 /** A row is of a day whose table is not there yet. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const CHECK_VIOLATION = '23514';
+
+/**
+ * What is wrong with an entry itself: a value, a constraint, a size. All else (a deadline of the server's, a right that is
+ * missing, a fault in a statement of ours) would be wrong with any other entry as well, and may pass.
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
+const FAULTS_OF_ENTRIES = /^(22|23|54)/;
 
 type Pass = 'empty' | 'busy' | 'moved';
 
@@ -74,7 +82,7 @@ export class Mover {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
-    const last = this.#apps().then((apps) => Promise.all(apps.map((app) => this.drain(app))));
+    const last = this.#apps().then((apps) => Promise.allSettled(apps.map((app) => this.drain(app))));
     await Promise.race([last.catch(() => undefined), delay(LAST_DRAIN_MS, undefined, { ref: false })]);
     this.#isStopped = true;
     // Else the others would wait until it ends by itself. They can, when it cannot be ended.
@@ -121,10 +129,12 @@ export class Mover {
     const leasedUntil = performance.now() + (LEASE_SECONDS * 1000) / 2;
     while (performance.now() < leasedUntil && !this.#stop.signal.aborted) {
       const apps = await this.#apps();
-      const moved = await Promise.all(apps.map((app) => this.#moveIfAny(app)));
+      const moves = await Promise.allSettled(apps.map((app) => this.#moveIfAny(app)));
+      for (const move of moves) if (move.status === 'rejected') throw move.reason;
       if (this.#isFailing) this.#log.warn({ postgres: this.#postgres.database.place }, 'history is moved again');
       this.#isFailing = false;
-      if (moved.every((any) => !any)) await delay(LOOK_AGAIN_MS, undefined, { signal: this.#stop.signal, ref: false });
+      const hasMoved = moves.some((move) => move.status === 'fulfilled' && move.value);
+      if (!hasMoved) await delay(LOOK_AGAIN_MS, undefined, { signal: this.#stop.signal, ref: false });
     }
     return 0;
   }
@@ -166,10 +176,11 @@ export class Mover {
       return pass;
     } catch (error) {
       if (error instanceof CountersignError || taken.length === 0) throw error;
-      if ((error as { code?: unknown }).code === CHECK_VIOLATION && !hasMadeRoom) {
+      if (codeOf(error) === CHECK_VIOLATION && !hasMadeRoom) {
         await this.#postgres.partitions.ensureDaysOf(oneOfEachDay(taken));
         return this.#pass(app, true);
       }
+      if (!FAULTS_OF_ENTRIES.test(codeOf(error) ?? '')) throw error;
       await this.#refused(app, taken, error);
       return this.#pass(app);
     }
@@ -199,8 +210,10 @@ export class Mover {
       this.#careful.set(app, entries.length);
       return;
     }
-    const { code } = error as { code?: unknown };
-    this.#log.error({ app, entry: only.id, code }, 'PostgreSQL refuses an entry of the history: it is set aside');
+    this.#log.error(
+      { app, entry: only.id, code: codeOf(error) },
+      'PostgreSQL refuses an entry of the history: it is set aside',
+    );
     await this.#redis.run('set-aside', markerOf(app), JSON.stringify({ now: 0, id: only.id }));
   }
 
