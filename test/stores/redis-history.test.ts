@@ -205,7 +205,8 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     const refused = { code: 'store-unavailable', message: expect.stringContaining('PostgreSQL has been away') };
     await expect(store.start(startStep(verificationOf({ number: phone(99) })))).rejects.toMatchObject(refused);
     await expect(store.addMessage(messageStep())).rejects.toMatchObject(refused);
-    await expect(store.probe(T0)).rejects.toMatchObject(refused);
+    // Other apps may have room, and what is under way goes on: a proxy must not take the node away for it.
+    await store.probe(T0);
     const report = { providerMessageId: begun?.message.id ?? '', state: 'delivered' } as const;
     expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: true });
     expect(await checkById(store, first, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
@@ -213,7 +214,6 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     await held.release();
     await untilMoved();
     await started(store, { number: phone(99) });
-    await store.probe(T0);
   });
 
   describe('while PostgreSQL is away', () => {

@@ -84,7 +84,7 @@ export class Apps {
 }
 
 /** What PostgreSQL has not got yet is kept in Redis, whose memory has an end. */
-export function full(): CountersignError {
+function full(): CountersignError {
   return new CountersignError(
     'store-unavailable',
     'PostgreSQL has been away for so long that Redis keeps no more for it: nothing new is begun until it is back.',

@@ -7,11 +7,11 @@ import type { PostgresStore } from '../postgres/postgres-store.ts';
 import { type MessageRecord, recordToVerification, type VerificationRecord } from '../records.ts';
 import type { StoreLog } from '../store-log.ts';
 import { ApiKeys } from './api-keys.ts';
-import { Apps, full } from './apps.ts';
+import { Apps } from './apps.ts';
 import { RedisClient } from './client.ts';
 import { parseRedisUrl } from './connection.ts';
 import { Home } from './home.ts';
-import { historyOf, refusedOf, SWEPT, sweptOf } from './keys.ts';
+import { refusedOf, SWEPT, sweptOf } from './keys.ts';
 import { Reports } from './reports.ts';
 import { checkServers } from './server-check.ts';
 import { numberIn, readEntries } from './snapshots.ts';
@@ -254,14 +254,14 @@ class RedisStore implements Store {
   /** PostgreSQL's alone: while it is away nodes count on by themselves, and Redis' clock may be quite another. */
   clock: Store['clock'] = () => this.#postgres.clock();
 
-  /** PostgreSQL may be away for a while; only when Redis has no room left for what it should get, nothing can be written. */
+  /**
+   * PostgreSQL may be away for a while. Where an app has no room left for what it should get, its own starts are refused: others
+   * may have room, and checks go on, so no proxy should take the node away for that.
+   */
   probe: Store['probe'] = (now) =>
     inTime(async () => {
       await this.#redis.probe();
       await this.#redis.do((redis) => redis.set('cs:{probe}', String(now), 'PX', PROBE_KEPT_MS));
-      for (const app of await this.#apps.list()) {
-        if ((await this.#redis.do((redis) => redis.xlen(historyOf(app)))) >= this.#mostEntries) throw full();
-      }
     });
 
   close: Store['close'] = () => {
