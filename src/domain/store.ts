@@ -174,7 +174,7 @@ export interface Store {
   >;
   recordDispatch(step: DispatchStep): Promise<void>;
   /** The code is about to go out by e-mail, which was not planned: from now on it does not prove that the number is held. */
-  recordEmail(verificationId: string): Promise<void>;
+  recordEmail(app: string, verificationId: string, now: number): Promise<void>;
   /** Forward only; nothing changes when the dispatch is not known. */
   recordReport(provider: string, report: DeliveryReport, now: number): Promise<ReportOutcome>;
   getMessage(app: string, id: string): Promise<Message | undefined>;

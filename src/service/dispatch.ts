@@ -89,7 +89,7 @@ export async function dispatch(context: ServiceContext, delivery: Delivery): Pro
     }
     // Before it can be read; one that was planned for e-mail is marked already.
     if (channel === 'email' && message.channel !== 'email' && message.verificationId !== undefined)
-      await context.store.recordEmail(message.verificationId);
+      await context.store.recordEmail(message.app, message.verificationId, at);
     const answered = await sendWithin(Math.min(leftMs, provider.deadlineMs), (signal) =>
       handOver(context, delivery, hop, at, signal),
     );

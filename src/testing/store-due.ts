@@ -125,7 +125,9 @@ export function describeDue(stores: () => OpenedStores): void {
     const { a, b } = stores();
     const { verification, message } = await sentCode(a, {}, []);
     expect(verification.sentByEmail).toBe(false);
-    await a.recordEmail(verification.id);
+    await b.recordEmail('bank', verification.id, T0);
+    expect(await a.getVerification(verification.app, verification.id)).toMatchObject({ sentByEmail: false });
+    await a.recordEmail(verification.app, verification.id, T0);
     await b.recordDispatch(dispatchStep(message, { carried: { channel: 'sms', managed: undefined } }));
     const reopened = await stores().reopen();
     expect(await reopened.getVerification(verification.app, verification.id)).toMatchObject({

@@ -116,7 +116,7 @@ async function keepLive(store: Store) {
   });
   await checkById(store, rich, wrongDigest, T0 + 1);
   const bySubject = await started(store, { number: phone(22), subject: 'user-7', purpose: 'change', lane: 'trusted' });
-  await store.recordEmail(bySubject.id);
+  await store.recordEmail(bySubject.app, bySubject.id, T0 + 1);
   const managed = await startedManaged(store, { number: phone(23) });
   const repeatedKey = idempotency('answered');
   const repeated = verificationOf({ number: phone(24) });

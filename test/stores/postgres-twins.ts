@@ -357,7 +357,7 @@ export class Twins {
       case 'cancel':
         return (store) => store.cancel(app, this.#verification(step.at).id, now);
       case 'email':
-        return (store) => store.recordEmail(this.#verification(step.at).id);
+        return (store) => store.recordEmail(app, this.#verification(step.at).id, now);
       case 'message': {
         const message = this.#messageFor({ number: phone(step.number), sealedText: digestOf('text') });
         return (store) => store.addMessage({ ...messageStep({ now, message }), ...this.#sendingOf(step, step.number) });

@@ -219,8 +219,8 @@ export class PostgresStore implements Store {
     });
   };
 
-  recordEmail: Store['recordEmail'] = async (verificationId) => {
-    await this.#steps.run('record_email', { id: verificationId });
+  recordEmail: Store['recordEmail'] = async (app, verificationId) => {
+    await this.#steps.run('record_email', { app, id: verificationId });
   };
 
   recordReport: Store['recordReport'] = async (provider, report, now) => {

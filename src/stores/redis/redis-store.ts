@@ -142,13 +142,9 @@ class RedisStore implements Store {
   recordReport: Store['recordReport'] = (provider, report, now) =>
     inTime(() => this.#reports.recordReport(provider, report, now));
 
-  /** Whose it is, the id does not say; and only its own app has it. */
-  recordEmail: Store['recordEmail'] = (id) =>
+  recordEmail: Store['recordEmail'] = (app, id, now) =>
     inTime(async () => {
-      const apps = await this.#apps.list();
-      // For how long Redis keeps it: the one thing that this machine's clock is good for.
-      const given = { now: Date.now(), id };
-      await Promise.all(apps.map((app) => this.#apps.run('record-email', app, given)));
+      await this.#apps.run('record-email', app, { now, id });
     });
 
   getMessage: Store['getMessage'] = (app, id) =>

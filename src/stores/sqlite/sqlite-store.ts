@@ -117,8 +117,8 @@ class SqliteStore implements Store {
       this.#messages.recordDispatch(step);
       if (step.carried !== undefined) this.#verifications.recordCarrier(step.message, step.carried);
     }, 'committed');
-  recordEmail: Store['recordEmail'] = (verificationId) =>
-    this.#commits.run(() => this.#verifications.recordEmail(verificationId));
+  recordEmail: Store['recordEmail'] = (app, verificationId) =>
+    this.#commits.run(() => this.#verifications.recordEmail(app, verificationId));
   recordReport: Store['recordReport'] = (provider, report, now) =>
     this.#commits.run(() => this.#messages.recordReport(provider, report, now));
   getMessage: Store['getMessage'] = (app, id) => this.#read(() => this.#messages.get(app, id));

@@ -69,7 +69,7 @@ export class VerificationSteps {
     this.#recordCarrier = database.prepare(
       `UPDATE verification SET channel = ?, managed_provider = ?, managed_id = ?, own_code_sent = ? WHERE id = ?`,
     );
-    this.#recordEmail = database.prepare('UPDATE verification SET sent_by_email = 1 WHERE id = ?');
+    this.#recordEmail = database.prepare('UPDATE verification SET sent_by_email = 1 WHERE app = ? AND id = ?');
     this.#cancel = database.prepare(
       "UPDATE verification SET state = 'canceled', sealed_code = NULL WHERE id = ? AND state = 'pending'",
     );
@@ -337,8 +337,8 @@ export class VerificationSteps {
   }
 
   /** Before a hand-over: an e-mail is to carry the code. */
-  recordEmail(id: string): void {
-    this.#recordEmail.run(id);
+  recordEmail(app: string, id: string): void {
+    this.#recordEmail.run(app, id);
   }
 
   /** After a hand-over: by which channel, and whose code it was. */

@@ -187,7 +187,8 @@ END $$;
 -- Before a hand-over: an e-mail is to carry the code.
 CREATE FUNCTION steps.record_email(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE countersign.verification v SET sent_by_email = true WHERE v.id = step->>'id';
+  UPDATE countersign.verification v SET sent_by_email = true
+   WHERE v.app = step->>'app' AND v.id = step->>'id';
   RETURN NULL;
 END $$;
 
