@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { TcpProxy } from '../../faults/nodes/tcp-proxy.ts';
 import type { Bucket, Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import { historyOf } from '../../src/stores/redis/keys.ts';
+import { historyOf, markerOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
 import {
   budgetTake,
@@ -268,7 +268,60 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     for (const verification of found) expect(verification.sends).toBe(1);
   });
 
+  it('costs no app its messages when another one cannot be revived', async () => {
+    const lines: object[] = [];
+    const warn = (fields: object) => lines.push(fields);
+    const postgresProxy = await TcpProxy.open(Number(new URL(postgres.url).port));
+    const url = new URL(postgres.url);
+    url.port = String(postgresProxy.port);
+    const database = await openPostgresStore({ url: url.href, poolSize: 4, log: silent });
+    const store = await openRedisStore({ url: server.url, database, log: { ...silent, warn } });
+    try {
+      const step = messageStep();
+      await store.addMessage(step);
+      const verification = await started(store);
+      await started(store, { app: 'bank' });
+      await untilMoved();
+      postgresProxy.mode = { kind: 'silent' };
+      await onRedis(server.url, (client) => client.del(markerOf('bank')));
+      await store.recordEmail('taxi', verification.id, T0);
+      expect(await store.getVerification('taxi', verification.id)).toMatchObject({ sentByEmail: true });
+      const due = await store.claimDue(step.orphanedAt, step.orphanedAt + MINUTE, 10);
+      expect(due).toMatchObject([
+        { message: { id: step.message.id }, claims: 1 },
+        { verification: { id: verification.id }, claims: 1 },
+      ]);
+      expect(lines).toContainEqual(expect.objectContaining({ app: 'bank', error: expect.any(String) }));
+      // Where nothing can be claimed it is an outage as any other.
+      await onRedis(server.url, (client) => client.del(markerOf('taxi')));
+      await expectUnavailable(store.claimDue(step.orphanedAt, step.orphanedAt + MINUTE, 10));
+    } finally {
+      await postgresProxy.close();
+      await store.close();
+    }
+  });
+
   describe('and has a replica that takes its place', () => {
+    it('without a revocation: the key is not good again', async () => {
+      const store = await open();
+      const key = { id: 'key_1', app: 'taxi', name: 'one', hash: 'hash', createdAt: T0, revokedAt: undefined };
+      await store.addApiKey(key);
+      expect(await store.findApiKey('hash')).toEqual(key);
+      const replica = await startReplica(server);
+      try {
+        await replica.promote();
+        await store.revokeApiKey('key_1', T0 + SECOND);
+        proxy.leadTo(replica.port);
+        await untilBack(store);
+        expect(await store.findApiKey('hash')).toMatchObject({ revokedAt: T0 + SECOND });
+        // What was looked up once is kept here as well.
+        expect(await onRedis(replica.url, (client) => client.keys('cs:{key hash*'))).toHaveLength(2);
+      } finally {
+        proxy.leadTo(server.port);
+        await replica.close();
+      }
+    });
+
     it('without what was written last: what PostgreSQL knows of it holds', async () => {
       const store = await open();
       const kept = await fill(store);
@@ -302,26 +355,6 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
         expect(due.map((each) => each.message.id)).not.toContain(message.message.id);
         await expectKept(store, kept);
         // And back: the old primary has its scripts still, and less than the new one.
-    it('without a revocation: the key is not good again', async () => {
-      const store = await open();
-      const key = { id: 'key_1', app: 'taxi', name: 'one', hash: 'hash', createdAt: T0, revokedAt: undefined };
-      await store.addApiKey(key);
-      expect(await store.findApiKey('hash')).toEqual(key);
-      const replica = await startReplica(server);
-      try {
-        await replica.promote();
-        await store.revokeApiKey('key_1', T0 + SECOND);
-        proxy.leadTo(replica.port);
-        await untilBack(store);
-        expect(await store.findApiKey('hash')).toMatchObject({ revokedAt: T0 + SECOND });
-        // What was looked up once is kept here as well.
-        expect(await onRedis(replica.url, (client) => client.keys('cs:{key hash*'))).toHaveLength(2);
-      } finally {
-        proxy.leadTo(server.port);
-        await replica.close();
-      }
-    });
-
         await untilMoved(replica.url);
         proxy.leadTo(server.port);
         await onRedis(server.url, (client) => client.call('REPLICAOF', '127.0.0.1', String(replica.port)));

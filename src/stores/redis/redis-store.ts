@@ -66,6 +66,17 @@ const PROBE_KEPT_MS = 60_000;
 /** What a sweep left: older ones are as if they were not there, until Redis forgets them by itself. */
 type Swept = { readonly now: number; readonly historyBefore: number };
 
+type ClaimTerms = { readonly now: number; readonly leaseUntil: number; readonly limit: number };
+
+/** As `claim-due.lua` gives it. */
+type Claimed = {
+  readonly due: readonly {
+    readonly message: MessageRecord & { readonly claims: number };
+    readonly verification?: VerificationRecord;
+  }[];
+  readonly absent: readonly string[];
+};
+
 class RedisStore implements Store {
   readonly #redis: RedisClient;
   readonly #postgres: PostgresStore;
@@ -73,10 +84,12 @@ class RedisStore implements Store {
   readonly #reports: Reports;
   readonly #apiKeys: ApiKeys;
   readonly #mostEntries: number;
+  readonly #log: StoreLog;
   #closing: Promise<void> | undefined;
 
   constructor(redis: RedisClient, home: Home, postgres: PostgresStore, log: StoreLog, mostEntries: number) {
     this.#mostEntries = mostEntries;
+    this.#log = log;
     this.#redis = redis;
     this.#postgres = postgres;
     this.#apps = new Apps(redis, home, postgres, log);
@@ -161,11 +174,22 @@ class RedisStore implements Store {
       return this.#postgres.listMessages(app, query);
     });
 
+  /** What was claimed of one app is counted, so it must not be lost by the trouble of another one. */
   claimDue: Store['claimDue'] = async (now, leaseUntil, limit) => {
     const claimed: Due[] = [];
-    for (const app of await this.#apps.list()) {
-      if (claimed.length < limit)
-        claimed.push(...(await this.#claimDueOf(app, now, leaseUntil, limit - claimed.length)));
+    const faults = new Map<string, unknown>();
+    const claim = (app: string, most: number) =>
+      this.#claimDueOf(app, { now, leaseUntil, limit: most }, claimed).catch((error: unknown) =>
+        faults.set(app, error),
+      );
+    const apps = await this.#apps.list();
+    // First none, of all at once: an app that has to be revived, or cannot be, keeps no other one waiting.
+    await Promise.all(apps.map((app) => claim(app, 0)));
+    for (const app of apps) if (claimed.length < limit && !faults.has(app)) await claim(app, limit - claimed.length);
+    for (const [app, fault] of faults) {
+      if (claimed.length === 0) throw fault;
+      const error = fault instanceof Error ? fault.message : String(fault);
+      this.#log.warn({ app, error }, 'messages that are due cannot be taken up just now');
     }
     return claimed;
   };
@@ -287,33 +311,32 @@ class RedisStore implements Store {
     return isSwept ? undefined : recordToVerification(fromSqlJson(text) as VerificationRecord);
   }
 
-  async #claimDueOf(app: string, now: number, leaseUntil: number, limit: number): Promise<Due[]> {
-    type Claimed = {
-      readonly due: readonly {
-        readonly message: MessageRecord & { readonly claims: number };
-        readonly verification?: VerificationRecord;
-      }[];
-      readonly absent: readonly string[];
-    };
-    const claimed: Due[] = [];
+  /** @param claimed gets what was claimed, also where it ends with a fault */
+  async #claimDueOf(app: string, { limit, now, leaseUntil }: ClaimTerms, claimed: Due[]): Promise<void> {
+    const most = claimed.length + limit;
     for (;;) {
-      const given = { now, leaseUntil, limit: limit - claimed.length };
-      const { due, absent } = fromSqlJson(await this.#text('claim-due', app, given)) as Claimed;
-      for (const { message, verification } of due) {
-        const id = message.verification_id;
-        const known = verification === undefined ? undefined : recordToVerification(verification);
-        claimed.push({
-          message: messageIn(message),
-          claims: message.claims,
-          verification: known ?? (id === null ? undefined : await this.#postgres.getVerification(app, id)),
-        });
-      }
-      if (absent.length === 0) return claimed;
+      const given = { now, leaseUntil, limit: most - claimed.length };
+      const text = await inTime(() => this.#text('claim-due', app, given));
+      const { due, absent } = fromSqlJson(text) as Claimed;
+      const found = await Promise.allSettled(due.map((each) => this.#dueOf(app, each)));
+      claimed.push(...found.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : [])));
+      for (const each of found) if (each.status === 'rejected') throw each.reason;
+      if (absent.length === 0) return;
       // They have outlived their time here: nobody looked for hours.
       for (const id of absent) {
         if (!(await this.#reports.restore(app, id, now))) await this.#apps.run('forget-due', app, { now, id });
       }
     }
+  }
+
+  async #dueOf(app: string, { message, verification }: Claimed['due'][number]): Promise<Due> {
+    const id = message.verification_id;
+    const known = verification === undefined ? undefined : recordToVerification(verification);
+    return {
+      message: messageIn(message),
+      claims: message.claims,
+      verification: known ?? (id === null ? undefined : await this.#postgres.getVerification(app, id)),
+    };
   }
 
   async #eraseLive({ app, number, answer }: EraseStep): Promise<void> {
