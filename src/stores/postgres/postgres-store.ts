@@ -5,7 +5,6 @@ import { LONGEST_MEMORY_MS, USAGE_KEPT_MS } from '../../domain/retention.ts';
 import type {
   Bucket,
   BudgetTaken,
-  CheckOutcome,
   CheckStep,
   Due,
   ResendOutcome,
@@ -15,18 +14,18 @@ import type {
 } from '../../domain/store.ts';
 import { dayOf } from '../../domain/usage.ts';
 import { isUserId } from '../../domain/user.ts';
-import type { CodeDigests, Verification } from '../../domain/verification.ts';
+import type { Verification } from '../../domain/verification.ts';
+import { checkOutcomeOf, digestsOf, messageOf, outcomeOf, type VerificationAnswer } from '../outcomes.ts';
 import {
   bytesToHex,
   type MessageRecord,
   messageToRecord,
-  recordToMessage,
   recordToVerification,
   type VerificationRecord,
   verificationToRecord,
 } from '../records.ts';
 import { Database, type DatabaseOptions } from './database.ts';
-import { toSqlJson, withEscapedNul, withoutEscapes } from './json.ts';
+import { toSqlJson, withoutEscapes } from './json.ts';
 import { midnightBefore, Partitions } from './partitions.ts';
 import { type LiveIn, Presence } from './presence.ts';
 import {
@@ -77,7 +76,6 @@ export type PostgresStoreOptions = DatabaseOptions & {
 };
 
 type BudgetAnswer = { readonly budget?: BudgetTaken };
-type VerificationAnswer = { readonly kind: string; readonly verification?: VerificationRecord };
 
 export class PostgresStore implements Store {
   /** for what stands in front of PostgreSQL, and moves its history here */
@@ -167,12 +165,12 @@ export class PostgresStore implements Store {
 
   approve: Store['approve'] = async (app, id, now) => {
     const outcome = (await this.#steps.run('approve', { app, id, now })) as VerificationAnswer;
-    return withVerification(outcome) as Awaited<ReturnType<Store['approve']>>;
+    return outcomeOf(outcome) as Awaited<ReturnType<Store['approve']>>;
   };
 
   cancel: Store['cancel'] = async (app, id, now) => {
     const outcome = (await this.#steps.run('cancel', { app, id, now })) as VerificationAnswer;
-    return withVerification(outcome) as Awaited<ReturnType<Store['cancel']>>;
+    return outcomeOf(outcome) as Awaited<ReturnType<Store['cancel']>>;
   };
 
   getVerification: Store['getVerification'] = async (app, id) =>
@@ -431,10 +429,6 @@ function bucketsOf(app: string, buckets: readonly Bucket[], ofNumber: boolean): 
     .sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
-function digestsOf({ byId, bySlot }: CodeDigests): object {
-  return { digest_by_id: bytesToHex(byId), digest_by_slot: bytesToHex(bySlot) };
-}
-
 /** As PostgreSQL writes an array. */
 function delaysOf(delaysSeconds: readonly number[]): string {
   return `{${delaysSeconds.map((seconds) => Math.round(seconds * 1000)).join(',')}}`;
@@ -454,21 +448,6 @@ function checkOf(step: CheckStep): object {
   return step.by === 'id'
     ? { ...common, id: step.id, codeLength: step.codeLength }
     : { ...common, number: step.number ?? null, lane: step.lane };
-}
-
-/** @param answer `unused` is a verification that the outcome does not have: read all the same, since that takes its time */
-function checkOutcomeOf({ unused, ...outcome }: VerificationAnswer & { unused?: VerificationRecord }): CheckOutcome {
-  if (unused !== undefined) recordToVerification(unused);
-  const answer = withVerification(outcome);
-  if (outcome.kind === 'wrong') return { verification: undefined, ...answer } as CheckOutcome;
-  if (outcome.kind !== 'ask') return answer as CheckOutcome;
-  const verification = verificationIn(outcome);
-  if (verification.managed === undefined) throw new Error(`${verification.id} has no provider to be asked`);
-  return { kind: 'ask', verification, managed: verification.managed };
-}
-
-function withVerification({ verification, ...rest }: VerificationAnswer): object {
-  return verification === undefined ? rest : { ...rest, verification: recordToVerification(verification) };
 }
 
 function verificationIn({ kind, verification }: VerificationAnswer): Verification {
@@ -498,8 +477,4 @@ function listOf<Row>(rows: unknown): readonly Row[] {
 function keptMessageOf(message: Message): MessageRecord {
   const record = messageToRecord(message);
   return { ...record, dispatches: withoutEscapes(record.dispatches) };
-}
-
-function messageOf(record: MessageRecord): Message {
-  return recordToMessage({ ...record, dispatches: withEscapedNul(record.dispatches) });
 }

@@ -2,6 +2,7 @@ import { firstIdAt } from '../../domain/id.ts';
 import { CountersignError } from '../../domain/problem.ts';
 import type { Due, EraseStep, Store } from '../../domain/store.ts';
 import type { Verification } from '../../domain/verification.ts';
+import { messageOf } from '../outcomes.ts';
 import { fromSqlJson } from '../postgres/json.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
 import { type MessageRecord, recordToVerification, type VerificationRecord } from '../records.ts';
@@ -21,7 +22,6 @@ import {
   endingOutcome,
   MOST_ENTRIES,
   messageGiven,
-  messageIn,
   resendGiven,
   sendingOutcome,
   startGiven,
@@ -165,7 +165,7 @@ class RedisStore implements Store {
       const [text, swept] = await this.#read(app, `m:${id}`);
       if (text === undefined) return this.#postgres.getMessage(app, id);
       const isSwept = swept !== undefined && id < firstIdAt('msg', swept.historyBefore);
-      return isSwept ? undefined : messageIn(fromSqlJson(text) as MessageRecord);
+      return isSwept ? undefined : messageOf(fromSqlJson(text) as MessageRecord);
     });
 
   listMessages: Store['listMessages'] = (app, query) =>
@@ -333,7 +333,7 @@ class RedisStore implements Store {
     const id = message.verification_id;
     const known = verification === undefined ? undefined : recordToVerification(verification);
     return {
-      message: messageIn(message),
+      message: messageOf(message),
       claims: message.claims,
       verification: known ?? (id === null ? undefined : await this.#postgres.getVerification(app, id)),
     };

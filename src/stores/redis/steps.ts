@@ -1,4 +1,3 @@
-import type { Message } from '../../domain/message.ts';
 import type {
   BudgetTaken,
   CheckOutcome,
@@ -8,17 +7,9 @@ import type {
   ResendStep,
   StartStep,
 } from '../../domain/store.ts';
-import type { CodeDigests, Verification } from '../../domain/verification.ts';
-import { fromSqlJson, withEscapedNul, withoutEscapes } from '../postgres/json.ts';
-import {
-  bytesToHex,
-  type MessageRecord,
-  messageToRecord,
-  recordToMessage,
-  recordToVerification,
-  type VerificationRecord,
-  verificationToRecord,
-} from '../records.ts';
+import { checkOutcomeOf, digestsOf, outcomeOf, type VerificationAnswer } from '../outcomes.ts';
+import { fromSqlJson, withoutEscapes } from '../postgres/json.ts';
+import { bytesToHex, messageToRecord, verificationToRecord } from '../records.ts';
 
 // Steps as scripts take them, and outcomes as scripts give them. JSON leaves out what is undefined, and so does Lua.
 
@@ -78,9 +69,7 @@ export function dispatchGiven(step: DispatchStep): Given {
   };
 }
 
-type Answer = {
-  readonly kind: string;
-  readonly verification?: VerificationRecord;
+type Answer = VerificationAnswer & {
   readonly beforeMicros?: string;
   readonly afterMicros?: string;
   readonly answer?: string;
@@ -88,12 +77,11 @@ type Answer = {
 
 /** `started`, `resent`, `added` with what was taken of the budget, or whatever refused it. */
 export function sendingOutcome(text: string): object {
-  const { verification, beforeMicros, afterMicros, ...rest } = fromSqlJson(text) as Answer;
+  const { beforeMicros, afterMicros, ...rest } = fromSqlJson(text) as Answer;
   return {
     // `answer` is undefined while the first request is under way, and JSON has no such value.
     ...(rest.kind === 'replayed' ? { answer: undefined } : {}),
-    ...rest,
-    ...(verification === undefined ? {} : { verification: recordToVerification(verification) }),
+    ...outcomeOf(rest),
     ...(beforeMicros === undefined ? {} : { budget: budgetOf(beforeMicros, afterMicros) }),
   };
 }
@@ -104,26 +92,11 @@ export function takenOutcome(text: string): object {
 }
 
 export function endingOutcome(text: string): object {
-  const { verification, ...rest } = fromSqlJson(text) as Answer;
-  return verification === undefined ? rest : { ...rest, verification: recordToVerification(verification) };
+  return outcomeOf(fromSqlJson(text) as Answer);
 }
 
 export function checkOutcome(text: string): CheckOutcome {
-  const outcome = endingOutcome(text) as { kind: string; verification?: Verification };
-  if (outcome.kind === 'wrong') return { verification: undefined, ...outcome } as CheckOutcome;
-  if (outcome.kind !== 'ask') return outcome as CheckOutcome;
-  const { verification } = outcome;
-  if (verification?.managed === undefined) throw new Error('a verification has no provider to be asked');
-  return { kind: 'ask', verification, managed: verification.managed };
-}
-
-/** @param record as `fromSqlJson` read it */
-export function messageIn(record: MessageRecord): Message {
-  return recordToMessage({ ...record, dispatches: withEscapedNul(record.dispatches) });
-}
-
-function digestsOf({ byId, bySlot }: CodeDigests): object {
-  return { digest_by_id: bytesToHex(byId), digest_by_slot: bytesToHex(bySlot) };
+  return checkOutcomeOf(fromSqlJson(text) as Answer);
 }
 
 function budgetOf(beforeMicros: string, afterMicros = beforeMicros): BudgetTaken {
