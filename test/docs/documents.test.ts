@@ -81,11 +81,11 @@ describe('links in documents', () => {
 
 describe('docs/dependencies.md', () => {
   const rows = tableRows(read('docs/dependencies.md'));
-  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Record<
-    'dependencies' | 'devDependencies',
+  const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json')) as Record<
+    'dependencies' | 'optionalDependencies' | 'devDependencies',
     Record<string, string>
   >;
-  const all = { ...dependencies, ...devDependencies };
+  const all = { ...dependencies, ...optionalDependencies, ...devDependencies };
 
   it('has a line for each dependency, and none for what is none', () => {
     expect(rows.map(([name]) => name).toSorted()).toEqual(Object.keys(all).toSorted());
