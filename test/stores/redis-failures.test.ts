@@ -28,6 +28,7 @@ import {
   verificationOf,
   wrongDigest,
 } from '../../src/testing/store-steps.ts';
+import { onDatabase } from '../servers/postgres.ts';
 import { onRedis, type RedisServer, startRedis, startReplica } from '../servers/redis.ts';
 import { hasPostgres, postgresForFile, silent } from './postgres-database.ts';
 import { until } from './redis-stores.ts';
@@ -135,6 +136,35 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     await expectKept(b, kept);
     const again = startStep(verificationOf({ number: phone(9) }), { buckets: limited.buckets });
     expect(await b.start(again)).toMatchObject({ kind: 'started' });
+  });
+
+  /** Does something when a revival that a step has begun has merged the verifications, and has not got to the rest. */
+  async function inTheMiddleOfARevival(store: Store, change: () => Promise<unknown>): Promise<void> {
+    await onDatabase(postgres.url, async (client) => {
+      await client.query('BEGIN; LOCK TABLE countersign.budget IN ACCESS EXCLUSIVE MODE');
+      const step = checkBySlot(store, wrongDigest, T0, { number: phone(9) }).catch(() => undefined);
+      await until(async () => {
+        const { rows } = await client.query(
+          `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+            WHERE d.datname = current_database() AND l.relation = 'countersign.budget'::regclass AND NOT l.granted`,
+        );
+        return rows.length > 0;
+      }, 'the revival waits for the budget');
+      await change();
+      // Longer than a turn goes without being renewed.
+      await delay(600);
+      await client.query('COMMIT');
+      await step;
+    });
+  }
+
+  // A turn was taken again by its own renewal, so what it merged later was on another server than what it had merged before.
+  it('is emptied in the middle of a revival, which begins anew', async () => {
+    const store = await open();
+    const kept = await fill(store);
+    await onRedis(server.url, (client) => client.flushall());
+    await inTheMiddleOfARevival(store, () => onRedis(server.url, (client) => client.flushall()));
+    await expectKept(store, kept);
   });
 
   it('is emptied, and a node that has just begun takes up what is due, though it has seen no app yet', async () => {
@@ -369,6 +399,28 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
         const { message: next } = await sentCode(store, { number: phone(30) });
         await untilMoved();
         expect(await store.getMessage('taxi', next.id)).toMatchObject({ state: 'queued' });
+      } finally {
+        proxy.leadTo(server.port);
+        await replica.close();
+      }
+    });
+
+    it('in the middle of a revival, which begins anew there: no code is good twice (invariant 1)', async () => {
+      const store = await open();
+      const verification = await started(store);
+      await untilMoved();
+      const replica = await startReplica(server);
+      try {
+        await replica.promote();
+        expect(await checkById(store, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+        await untilMoved();
+        await onRedis(server.url, (client) => client.del(markerOf('taxi')));
+        await inTheMiddleOfARevival(store, async () => proxy.leadTo(replica.port));
+        await untilBack(store);
+        expect(await checkById(store, verification, verification.digests.byId, T0)).toEqual({
+          kind: 'ended',
+          state: 'approved',
+        });
       } finally {
         proxy.leadTo(server.port);
         await replica.close();

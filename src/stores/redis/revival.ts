@@ -18,8 +18,11 @@ const ROWS_OF_ONE_SCRIPT = 200;
 /**
  * Puts what is live back into a Redis that may lack it: it was emptied, lost its last writes in a restart, or has taken
  * the place of one that knew more. Scripts notice by the app's marker, and do nothing until it is renewed. What Redis
- * has still and PostgreSQL has not is moved first; then both are merged, and nothing ever goes back: what has ended has
- * ended, and of attempts, guesses and money spent the greater is kept.
+ * has still and PostgreSQL has not is moved first; then both are merged, and of what either of them knows nothing goes
+ * back: what has ended has ended, and of attempts, guesses and money spent the greater is kept.
+ *
+ * That rests on one server having all of it in the end. So a turn is of the server that it began on: on another one, or
+ * on one that was emptied meanwhile, nothing more is done in it, and it begins anew.
  */
 export class Revival {
   readonly #redis: RedisClient;
@@ -79,7 +82,7 @@ export class Revival {
     }
   }
 
-  /** @returns false when somebody else took over: what is there then is of use again */
+  /** @returns false when the turn is lost: what is there then may be of use again */
   async #forget(turn: Turn): Promise<boolean> {
     for await (const keys of this.#redis.keysOf(turn.app)) {
       if ((await turn.run('revive-forget', {}, keys)) !== 'forgotten') return false;
@@ -87,7 +90,7 @@ export class Revival {
     return true;
   }
 
-  /** @returns false when somebody else took over */
+  /** @returns false when the turn is lost */
   async #merge(turn: Turn, due: readonly string[], clock: number): Promise<boolean> {
     const { database } = this.#postgres;
     const { app, now } = turn;
@@ -119,7 +122,7 @@ type TurnTerms = {
   readonly patienceMs: number;
 };
 
-/** One node's time at reviving one app. */
+/** One node's time at reviving one app, on one server: on another one each of its scripts says `lost`. */
 class Turn {
   readonly app: string;
   readonly #redis: RedisClient;
@@ -143,9 +146,9 @@ class Turn {
     return this.#redis.run(name, markerOf(this.app), JSON.stringify({ ...this.#terms, ...given }), ...more);
   }
 
-  /** So that nobody takes over while something takes long. */
+  /** So that nobody takes over while something takes long. Whether the turn is lost the next step of it is told. */
   async renewed<Result>(work: () => Promise<Result>): Promise<Result> {
-    const timer = setInterval(() => void this.run('revive-begin').catch(() => undefined), RENEWED_EVERY_MS);
+    const timer = setInterval(() => void this.run('revive-renew').catch(() => undefined), RENEWED_EVERY_MS);
     try {
       return await work();
     } finally {

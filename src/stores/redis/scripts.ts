@@ -27,13 +27,14 @@ export type ScriptName =
   | 'drop-history'
   | 'set-aside'
   | 'revive-begin'
+  | 'revive-renew'
   | 'revive-forget'
   | 'revive-merge'
   | 'revive-verifications'
   | 'revive-finish';
 
 /** A piece that scripts share. */
-export type PieceName = 'app' | 'limits' | 'guesses' | 'slots' | 'sending' | 'reports' | 'warm';
+export type PieceName = 'app' | 'limits' | 'guesses' | 'slots' | 'sending' | 'reports' | 'warm' | 'turn';
 
 export type Script = {
   readonly name: ScriptName;

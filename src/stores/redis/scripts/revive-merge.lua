@@ -1,14 +1,10 @@
 -- revive-merge: messages, guesses and money that PostgreSQL knows are put beside what is here. Whatever was further on
 -- stays: it never goes back.
--- Needs: app limits guesses slots sending
+-- Needs: app limits guesses slots sending turn
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, token, patienceMs, messages: records with due_at, leased_until and claims,
+-- ARGV[1]  {now, since, token, patienceMs, messages: records with due_at, leased_until and claims,
 --          numbers: [{number, guesses}], budgets: [{day, spent}]}
--- Result   `merged`, or `lost` when another one revives the app, or has done so
-
-local reviving = prefix .. 'reviving'
-if epoch or redis.call('GET', reviving) ~= step.token then return 'lost' end
-redis.call('PEXPIRE', reviving, whole(step.patienceMs))
+-- Result   `merged`, or `lost`
 
 local function is_newer(given, known)
   return not known or (known.revision or 0) < (given.revision or 0)

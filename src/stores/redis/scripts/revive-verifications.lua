@@ -1,14 +1,10 @@
 -- revive-verifications: verifications that PostgreSQL knows are put beside those that are here. Whatever was further on
 -- stays: it never goes back. There may be very many, so what is not here yet goes in as it comes.
--- Needs: app limits guesses slots
+-- Needs: app limits guesses slots turn
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, token, patienceMs}
+-- ARGV[1]  {now, since, token, patienceMs}
 -- ARGV[2…] for each its id, number, lane, purpose, subject (behind `=`, or nothing), expires_at, and its record as JSON
--- Result   `merged`, or `lost` when another one revives the app, or has done so
-
-local reviving = prefix .. 'reviving'
-if epoch or redis.call('GET', reviving) ~= step.token then return 'lost' end
-redis.call('PEXPIRE', reviving, whole(step.patienceMs))
+-- Result   `merged`, or `lost`
 
 local function merge(known, given)
   local merged, other = known, given

@@ -16,6 +16,11 @@ local VERIFICATION_KEPT_MS = HOUR_MS
 local MESSAGE_KEPT_MS = 4 * HOUR_MS
 local HISTORY_KEPT_MS = 30 * 24 * HOUR_MS
 
+-- Changes with every restart and failover.
+local function this_server()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+end
+
 -- The marker says since when this server has had what is live. A server that was restarted, emptied or has taken the
 -- place of another one has no marker or another replication id: it may lack what was acknowledged, and must not
 -- answer before it has been looked up in PostgreSQL (see `revival.ts`). `epoch` is nil then. It is as well where nodes
@@ -25,7 +30,7 @@ local function current_epoch()
   if not marker then return nil, false end
   local server, since = string.match(marker, '^(%x+) (%d+)$')
   if tonumber(since) < (step.since or 0) then return nil, true end
-  if server ~= string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') then return nil, false end
+  if server ~= this_server() then return nil, false end
   return tonumber(since), false
 end
 
