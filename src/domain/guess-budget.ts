@@ -52,3 +52,13 @@ export function countGuess(guesses: Guesses, policy: GuessPolicy, now: number): 
   const windows = Math.min(2 ** guesses.locks, LONGEST_LOCK_WINDOWS);
   return { log, lockedUntil: now + windows * policy.windowMs, locks: guesses.locks + 1 };
 }
+
+/** Of what two servers know of one number, that with more wrong guesses behind it; `a` where there is nothing in it. */
+export function worseOf(a: Guesses, b: Guesses): Guesses {
+  const isWorse = a.lockedUntil === b.lockedUntil ? guessesIn(b.log) > guessesIn(a.log) : b.lockedUntil > a.lockedUntil;
+  return isWorse ? b : a;
+}
+
+function guessesIn(log: EventLog): number {
+  return log.reduce((count, value, index) => (index % 2 === 1 ? count + value : count), 0);
+}

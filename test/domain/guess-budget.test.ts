@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { countGuess, type Guesses, lockedFor, noGuesses } from '../../src/domain/guess-budget.ts';
+import { countGuess, type Guesses, lockedFor, noGuesses, worseOf } from '../../src/domain/guess-budget.ts';
 
 const T0 = Date.UTC(2025, 10, 20);
 const DAY = 86_400_000;
@@ -70,5 +70,18 @@ describe('the budget of wrong guesses (invariant 3)', () => {
   it('stays locked when the clock is set back', () => {
     const { guesses } = guessAll(Array(20).fill(T0));
     expect(lockedFor(guesses, policy, T0 - DAY)).toBe(2 * DAY);
+  });
+
+  it('is the worse of two: locked for longer, or else with more guesses', () => {
+    const [few, many] = [2, 3].map((count) => ({ ...noGuesses, log: [T0, count] })) as [Guesses, Guesses];
+    const locked = { ...noGuesses, lockedUntil: T0 };
+    for (const [worse, other] of [
+      [many, few],
+      [locked, many],
+      [{ ...locked, lockedUntil: T0 + 1 }, locked],
+    ] as const) {
+      expect(worseOf(worse, other)).toBe(worse);
+      expect(worseOf(other, worse)).toBe(worse);
+    }
   });
 });

@@ -8,6 +8,7 @@ import {
   lockedFor,
   noGuesses,
   uncountGuess,
+  worseOf,
 } from '../../src/domain/guess-budget.ts';
 import { dueAfter, joinReports, reportedDispatch } from '../../src/domain/message.ts';
 import type { DeliveryReport } from '../../src/domain/provider.ts';
@@ -146,6 +147,22 @@ describe.skipIf(inject('redisUrl') === null)('rules in Lua', () => {
           return [lockedFor(guesses, given, at), guesses];
         });
         expect(await run(['app', 'limits', 'guesses'], guess, { policy: given, steps: each })).toEqual(expected);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('take the worse of two logs of guesses as the domain does', async () => {
+    const worse = 'return guesses_text(is_worse(step.b, step.a) and step.b or step.a)';
+    const count = fc.tuple(fc.integer({ min: T0 - 1000, max: T0 }), fc.integer({ min: 1, max: 3 }));
+    const guesses: fc.Arbitrary<Guesses> = fc.record({
+      log: fc.array(count, { maxLength: 3 }).map((counts) => counts.flat()),
+      lockedUntil: fc.constantFrom(0, T0, T0 + 1),
+      locks: fc.nat(3),
+    });
+    await fc.assert(
+      fc.asyncProperty(guesses, guesses, async (a, b) => {
+        expect(await run(['app', 'limits', 'guesses'], worse, { a, b })).toEqual(worseOf(a, b));
       }),
       { numRuns: 150 },
     );

@@ -1,4 +1,4 @@
-import type { Guesses } from '../../domain/guess-budget.ts';
+import { worseOf } from '../../domain/guess-budget.ts';
 import type { UsageChange } from '../../domain/usage.ts';
 import type { Query } from '../postgres/database.ts';
 import type { Batch } from './batch.ts';
@@ -133,7 +133,7 @@ async function writeGuesses(app: string, batch: Batch, isBackward: boolean, quer
     : new Map<string, NumberGuesses['guesses']>();
   const merged = numbers.map(({ number, guesses }) => ({
     number,
-    guesses: worseOf(guesses, known.get(number) ?? null),
+    guesses: worseLanesOf(guesses, known.get(number) ?? null),
   }));
   await query(PUT_GUESSES, [app, JSON.stringify(merged)]);
   const cleared = merged.filter(({ guesses }) => guesses === null).map(({ number }) => number);
@@ -149,21 +149,12 @@ async function readGuesses(app: string, numbers: readonly string[], query: Query
 }
 
 /** Of each lane what more wrong guesses are behind. */
-function worseOf(a: NumberGuesses['guesses'], b: NumberGuesses['guesses']): NumberGuesses['guesses'] {
+function worseLanesOf(a: NumberGuesses['guesses'], b: NumberGuesses['guesses']): NumberGuesses['guesses'] {
   if (a === null || b === null) return a ?? b;
   const worse = { ...a };
   for (const lane of ['open', 'trusted'] as const) {
     const [ofA, ofB] = [a[lane], b[lane]];
-    if (ofB !== undefined && (ofA === undefined || isWorse(ofB, ofA))) worse[lane] = ofB;
+    if (ofB !== undefined) worse[lane] = ofA === undefined ? ofB : worseOf(ofA, ofB);
   }
   return worse;
-}
-
-function isWorse(a: Guesses, b: Guesses): boolean {
-  if (a.lockedUntil !== b.lockedUntil) return a.lockedUntil > b.lockedUntil;
-  return eventsOf(a) > eventsOf(b);
-}
-
-function eventsOf({ log }: Guesses): number {
-  return log.reduce((sum, value, index) => (index % 2 === 1 ? sum + value : sum), 0);
 }

@@ -17,17 +17,6 @@ for _, given in ipairs(step.messages) do
   end
 end
 
--- Which of two has more wrong guesses behind it.
-local function is_worse(a, b)
-  if a.lockedUntil ~= b.lockedUntil then return a.lockedUntil > b.lockedUntil end
-  local function events(log)
-    local sum = 0
-    for i = 2, #log, 2 do sum = sum + log[i] end
-    return sum
-  end
-  return events(a.log) > events(b.log)
-end
-
 for _, given in ipairs(step.numbers) do
   local key = number_key_of(given.number)
   for _, lane in ipairs({ 'open', 'trusted' }) do

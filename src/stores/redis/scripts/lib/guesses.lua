@@ -81,3 +81,15 @@ local function uncount_guess(number, lane, policy)
   end
   save_guesses(number, lane, guesses)
 end
+
+local function guesses_in(log)
+  local count = 0
+  for i = 2, #log, 2 do count = count + log[i] end
+  return count
+end
+
+-- Does the first have more wrong guesses behind it?
+local function is_worse(a, b)
+  if a.lockedUntil ~= b.lockedUntil then return a.lockedUntil > b.lockedUntil end
+  return guesses_in(a.log) > guesses_in(b.log)
+end
