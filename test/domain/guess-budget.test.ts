@@ -73,7 +73,10 @@ describe('the budget of wrong guesses (invariant 3)', () => {
   });
 
   it('is the worse of two: locked for longer, or else with more guesses', () => {
-    const [few, many] = [2, 3].map((count) => ({ ...noGuesses, log: [T0, count] })) as [Guesses, Guesses];
+    const [few, many] = [
+      { ...noGuesses, log: [T0, 2] },
+      { ...noGuesses, log: [T0, 3] },
+    ];
     const locked = { ...noGuesses, lockedUntil: T0 };
     for (const [worse, other] of [
       [many, few],

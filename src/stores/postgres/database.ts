@@ -82,7 +82,7 @@ export class Database {
     this.#withClient((client) => this.#run(client, text, values, PATIENT_DEADLINE_MS));
 
   /**
-   * All of it or nothing. Tried again when it stood in another transaction's way.
+   * All of it or nothing, whatever an operator has set: see `steps/with-settings.sql`. Tried again when it stood in another transaction's way.
    * @param limits for one that others wait for: how long each statement may take, and how long it may be silent in between
    *   before the server takes its node for gone, whose connection nobody may have closed
    */
@@ -94,7 +94,7 @@ export class Database {
       const deadlineMs = limits?.statementMs ?? PATIENT_DEADLINE_MS;
       const query: Query = (text, values) => this.#run(client, text, values, deadlineMs);
       const idle = limits === undefined ? '' : `; SET LOCAL idle_in_transaction_session_timeout = ${limits.idleMs}`;
-      await query(`BEGIN${idle}`);
+      await query(`BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL bytea_output = hex${idle}`);
       try {
         const result = await work(query);
         await query('COMMIT');

@@ -92,6 +92,11 @@ export class PostgresStore implements Store {
     this.partitions = new Partitions(database, steps);
   }
 
+  /** as `database` is */
+  get steps(): Steps {
+    return this.#steps;
+  }
+
   start: Store['start'] = async (step) => {
     const wanted = step.verification;
     const given = {
@@ -398,7 +403,7 @@ export class PostgresStore implements Store {
   };
   listBreakers: Store['listBreakers'] = async () =>
     listOf<BreakerRow>(await this.#steps.run('list_breakers', {})).map(breakerOf);
-  clock: Store['clock'] = async () => (await this.#steps.run('clock', {})) as number;
+  clock: () => Promise<number> = async () => (await this.#steps.run('clock', {})) as number;
   probe: Store['probe'] = async (now) => {
     await this.#steps.run('probe', { now });
   };

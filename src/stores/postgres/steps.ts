@@ -1,5 +1,5 @@
 import { CountersignError } from '../../domain/problem.ts';
-import { asStoreError, codeOf, type Database, STEP_DEADLINE_MS } from './database.ts';
+import { asStoreError, codeOf, type Database, type Rows, STEP_DEADLINE_MS } from './database.ts';
 import { fromSqlJson, toSqlJson } from './json.ts';
 import { Lane, type SharedStep, type Waiting } from './lane.ts';
 
@@ -20,7 +20,7 @@ const WITHOUT_WAITING = ", set_config('synchronous_commit', 'off', true)";
 
 type Outcome = { readonly outcome: unknown } | { readonly code: string; readonly message: string };
 
-/** The functions of `steps/`, by their names: each takes one JSON object and returns JSON, in one round trip. */
+/** The functions of `steps/`, by their names: each takes one JSON object and returns JSON, or rows, in one round trip. */
 export class Steps {
   readonly #database: Database;
   readonly #schema: string;
@@ -43,6 +43,14 @@ export class Steps {
   /** In a transaction of its own. */
   run(name: string, step: object): Promise<unknown> {
     return this.#call(name, step, isAwaited(name, step), performance.now() + STEP_DEADLINE_MS);
+  }
+
+  /** Of one that returns rows, and may take longer than a step. Text in them is as it is kept: see json.ts. */
+  async readRows(name: string, given: object): Promise<Rows['rows']> {
+    const { rows } = await this.#database.patientQuery(`SELECT * FROM ${this.#schema}.${name}($1) AS found`, [
+      toSqlJson(given),
+    ]);
+    return rows;
   }
 
   /**

@@ -54,7 +54,8 @@ export class Apps {
     // Emptied: what is due is known to PostgreSQL alone.
     if (kept.length === 0) {
       await this.#home.keep();
-      for (const app of await this.#appsOfDue()) this.#known.add(app);
+      const apps = (await this.#postgres.steps.run('list_apps_with_due', {})) as readonly string[] | null;
+      for (const app of apps ?? []) this.#known.add(app);
     }
     for (const app of kept) this.#known.add(app);
     this.#lookedAt = performance.now();
@@ -73,13 +74,6 @@ export class Apps {
   async #recent(): Promise<readonly string[]> {
     if (performance.now() - this.#lookedAt > LOOK_FOR_APPS_AGAIN_MS) return this.list();
     return [...this.#known];
-  }
-
-  async #appsOfDue(): Promise<string[]> {
-    const { rows } = await this.#postgres.database.query(
-      'SELECT DISTINCT m.app FROM countersign.due d JOIN countersign.message m ON m.id = d.message_id',
-    );
-    return rows.map(({ app }) => String(app));
   }
 }
 

@@ -1,6 +1,6 @@
 import { firstIdAt } from '../../domain/id.ts';
 import { dayOf } from '../../domain/usage.ts';
-import type { Database, Rows } from '../postgres/database.ts';
+import type { Steps } from '../postgres/steps.ts';
 import type { DaySpent, MessageSnapshot, NumberGuesses } from './snapshots.ts';
 
 /** The longest life that a code may be given (15 min), and more. */
@@ -31,20 +31,16 @@ export type LiveVerification = readonly [
 
 /** In pages, oldest first; the next one is fetched while the last one is used. */
 export async function* readLiveVerifications(
-  database: Database,
+  steps: Steps,
   app: string,
   now: number,
 ): AsyncGenerator<readonly LiveVerification[]> {
   const endedSince = now - ENDED_KEPT_MS;
-  const pageAfter = (id: string): Promise<Rows> =>
-    database.patientQuery(
-      `SELECT id, number, lane, purpose, coalesce('=' || subject, '') AS subject, expires_at, to_jsonb(v)::text AS record
-         FROM countersign.verification v WHERE id > $1 AND app = $2 AND expires_at > $3 ORDER BY id LIMIT ${PAGE_ROWS}`,
-      [id, app, endedSince],
-    );
-  let next: Promise<Rows> | undefined = pageAfter(firstIdAt('ver', endedSince - LONGEST_LIFE_MS));
+  const pageAfter = (after: string) =>
+    steps.readRows('live_verifications', { app, after, endedSince, limit: PAGE_ROWS });
+  let next: ReturnType<typeof pageAfter> | undefined = pageAfter(firstIdAt('ver', endedSince - LONGEST_LIFE_MS));
   while (next !== undefined) {
-    const { rows }: Rows = await next;
+    const rows: Awaited<typeof next> = await next;
     const last = rows.at(-1);
     next = rows.length < PAGE_ROWS || last === undefined ? undefined : pageAfter(String(last['id']));
     // Whoever uses the page may give up, and nobody waits for the next one then.
@@ -56,47 +52,27 @@ export async function* readLiveVerifications(
       String(row['purpose']),
       String(row['subject']),
       String(row['expires_at']),
-      String(row['record']),
+      String(row['kept']),
     ]);
   }
 }
 
 /** @param dueIds messages that are due in Redis, and may not be any more */
 export async function readLiveData(
-  database: Database,
+  steps: Steps,
   app: string,
   now: number,
   dueIds: readonly string[],
 ): Promise<LiveData> {
   const [messages, numbers, budgets] = await Promise.all([
-    database.patientQuery(
-      `SELECT to_jsonb(m) || jsonb_build_object('due_at', d.due_at, 'leased_until', d.leased_until,
-              'claims', coalesce(d.claims, 0)) AS row
-         FROM (SELECT message_id AS id FROM countersign.due UNION SELECT unnest($2::text[])) AS wanted
-         JOIN countersign.message m ON m.id = wanted.id LEFT JOIN countersign.due d ON d.message_id = m.id
-        WHERE m.app = $1`,
-      [app, dueIds],
-    ),
-    database.patientQuery(
-      `SELECT jsonb_build_object('number', number, 'guesses', guesses) AS row
-         FROM countersign.number WHERE app = $1 AND guesses IS NOT NULL`,
-      [app],
-    ),
-    database.patientQuery(
-      `SELECT jsonb_build_object('day', day, 'spent', spent_micros::text) AS row
-         FROM countersign.budget WHERE app = $1 AND day >= $2`,
-      [app, dayOf(now - BUDGET_MS)],
-    ),
+    steps.readRows('live_messages', { app, dueIds }),
+    steps.readRows('live_numbers', { app }),
+    steps.readRows('live_budgets', { app, since: dayOf(now - BUDGET_MS) }),
   ]);
-  const rowsOf = <Row>({ rows }: typeof numbers) => rows.map(({ row }) => row as Row);
+  const foundIn = <Row>(rows: typeof numbers) => rows.map(({ found }) => found as Row);
   return {
-    messages: rowsOf<MessageSnapshot>(messages),
-    numbers: rowsOf<NumberGuesses>(numbers),
-    budgets: rowsOf<DaySpent>(budgets),
+    messages: foundIn<MessageSnapshot>(messages),
+    numbers: foundIn<NumberGuesses>(numbers),
+    budgets: foundIn<DaySpent>(budgets),
   };
-}
-
-export async function readClock(database: Database): Promise<number> {
-  const { rows } = await database.query('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000) AS now');
-  return Number(rows[0]?.['now']);
 }

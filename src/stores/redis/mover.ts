@@ -17,21 +17,13 @@ const BATCH_ENTRIES = 500;
 const LOOK_AGAIN_MS = 25;
 /** While another node moves for all: when to see whether it is still there. */
 const STAND_BY_MS = 250;
-const LEASE_SECONDS = 1;
+const LEASE_MS = 1000;
 /** After a failure, so that a database that is away is not asked forty times a second. */
 const AFTER_FAILURE_MS = 200;
 const BUSY_AGAIN_MS = 3;
 /** Others wait behind the one that moves: it is given up before long, by itself and by the server if it is not heard of. */
 const LIMITS = { statementMs: 3000, idleMs: 3000 };
 const LAST_DRAIN_MS = 1000;
-
-const LEASE = `
-INSERT INTO countersign.lease AS l (name, holder, until)
-VALUES ('move history', $1, extract(epoch FROM clock_timestamp() + $2 * interval '1 second') * 1000)
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE l.holder = excluded.holder OR l.until <= extract(epoch FROM clock_timestamp()) * 1000`;
-
-const END_LEASE = "UPDATE countersign.lease SET until = 0 WHERE name = 'move history' AND holder = $1";
 
 /** For the length of a transaction, also through a PgBouncer. */
 const LOCK_APP = "SELECT pg_try_advisory_xact_lock(hashtextextended('countersign history ' || $1, 0)) AS locked";
@@ -86,7 +78,7 @@ export class Mover {
     await Promise.race([last.catch(() => undefined), delay(LAST_DRAIN_MS, undefined, { ref: false })]);
     this.#isStopped = true;
     // Else the others would wait until it ends by itself. They can, when it cannot be ended.
-    await this.#postgres.database.query(END_LEASE, [this.#holder]).catch(() => undefined);
+    await this.#lease(0).catch(() => undefined);
   }
 
   /**
@@ -124,9 +116,8 @@ export class Mover {
 
   /** @returns how long until the next one */
   async #round(): Promise<number> {
-    const { count } = await this.#postgres.database.query(LEASE, [this.#holder, LEASE_SECONDS]);
-    if (count === 0) return STAND_BY_MS;
-    const leasedUntil = performance.now() + (LEASE_SECONDS * 1000) / 2;
+    if (!(await this.#lease(LEASE_MS))) return STAND_BY_MS;
+    const leasedUntil = performance.now() + LEASE_MS / 2;
     while (performance.now() < leasedUntil && !this.#stop.signal.aborted) {
       const apps = await this.#apps();
       const moves = await Promise.allSettled(apps.map((app) => this.#moveIfAny(app)));
@@ -137,6 +128,12 @@ export class Mover {
       if (!hasMoved) await delay(LOOK_AGAIN_MS, undefined, { signal: this.#stop.signal, ref: false });
     }
     return 0;
+  }
+
+  /** @returns whether this node has it */
+  async #lease(forMs: number): Promise<boolean> {
+    const given = { name: 'move history', holder: this.#holder, forMs };
+    return (await this.#postgres.steps.run('lease_for', given)) === true;
   }
 
   #failed(error: unknown): number {

@@ -9,7 +9,6 @@ import type { Apps } from './apps.ts';
 import type { RedisClient } from './client.ts';
 import { reportOf } from './keys.ts';
 import { writeUsage } from './move.ts';
-import type { MessageSnapshot } from './snapshots.ts';
 import { dispatchGiven } from './steps.ts';
 
 /** Later ones find their message by way of PostgreSQL. */
@@ -71,16 +70,8 @@ export class Reports {
 
   /** Puts a message back that is in PostgreSQL alone by now. @returns false when there is no such message */
   async restore(app: string, id: string, now: number): Promise<boolean> {
-    const { rows } = await this.#postgres.database.query(
-      `SELECT to_jsonb(m) || jsonb_build_object('due_at', d.due_at, 'leased_until', d.leased_until,
-              'claims', coalesce(d.claims, 0)) AS message
-         FROM countersign.message m LEFT JOIN countersign.due d ON d.message_id = m.id
-        WHERE m.id = $1 AND m.app = $2`,
-      [id, app],
-    );
-    const [row] = rows;
-    if (row === undefined) return false;
-    const message = fromSqlJson(JSON.stringify(row['message'])) as MessageSnapshot;
+    const message = await this.#postgres.steps.run('get_message_with_due', { app, id });
+    if (message === null) return false;
     return (await this.#apps.run('restore-message', app, { now, message })) === 'restored';
   }
 
@@ -96,7 +87,7 @@ export class Reports {
     // Erased while it was handed over: nothing that names its number may come back, but it was sent, and has its price.
     await this.#apps.run('record-dispatch', message.app, { ...given, isGone: true });
     const usage = step.dispatches.flatMap((dispatch) => usageOfDispatch(message, undefined, dispatch));
-    await writeUsage(usage, this.#postgres.database.query);
+    await this.#postgres.database.transaction((query) => writeUsage(usage, query));
   }
 
   async #apply({ app, message, provider }: Reported, report: DeliveryReport, now: number): Promise<ReportOutcome> {
@@ -118,13 +109,8 @@ export class Reports {
 
   /** Redis may have been emptied, and forgets in the end. */
   async #findKept(provider: string, id: string): Promise<Reported | undefined> {
-    const { rows } = await this.#postgres.database.query(
-      `SELECT m.app, m.id FROM countersign.provider_message p JOIN countersign.message m ON m.id = p.message_id
-        WHERE p.provider = $1 AND p.provider_message_id = $2`,
-      [provider, JSON.parse(toSqlJson(id))],
-    );
-    const [row] = rows;
-    return row === undefined ? undefined : { app: String(row['app']), message: String(row['id']), provider };
+    const found = await this.#postgres.steps.run('find_reported', { provider, providerMessageId: id });
+    return found === null ? undefined : { ...(found as { app: string; message: string }), provider };
   }
 }
 

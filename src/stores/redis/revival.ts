@@ -4,7 +4,7 @@ import type { PostgresStore } from '../postgres/postgres-store.ts';
 import type { StoreLog } from '../store-log.ts';
 import type { RedisClient } from './client.ts';
 import { markerOf } from './keys.ts';
-import { type LiveData, readClock, readLiveData, readLiveVerifications } from './live-data.ts';
+import { type LiveData, readLiveData, readLiveVerifications } from './live-data.ts';
 import type { Mover } from './mover.ts';
 import type { ScriptName } from './scripts.ts';
 
@@ -58,7 +58,7 @@ export class Revival {
 
   async #revive(app: string, stepNow: number | undefined): Promise<void> {
     for (;;) {
-      const clock = await readClock(this.#postgres.database);
+      const clock = await this.#postgres.clock();
       const turn = new Turn(this.#redis, app, {
         now: Math.min(stepNow ?? clock, clock),
         since: this.#postgres.presence.otherUntil,
@@ -92,16 +92,16 @@ export class Revival {
 
   /** @returns false when the turn is lost */
   async #merge(turn: Turn, due: readonly string[], clock: number): Promise<boolean> {
-    const { database } = this.#postgres;
+    const { steps } = this.#postgres;
     const { app, now } = turn;
     let verifications = 0;
-    for await (const page of readLiveVerifications(database, app, now)) {
+    for await (const page of readLiveVerifications(steps, app, now)) {
       for (const part of slicesOf(page)) {
         if ((await turn.run('revive-verifications', {}, part.flat())) !== 'merged') return false;
       }
       verifications += page.length;
     }
-    const live = await readLiveData(database, app, now, due);
+    const live = await readLiveData(steps, app, now, due);
     for (const part of partsOf(live)) if ((await turn.run('revive-merge', part)) !== 'merged') return false;
     // Known before it is served, so that whoever walks all apps finds it.
     await this.#remember(app);

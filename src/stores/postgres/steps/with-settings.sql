@@ -7,7 +7,7 @@ BEGIN
   FOR called IN
     SELECT p.oid FROM pg_proc p
      WHERE p.pronamespace = (SELECT l.pronamespace FROM pg_proc l WHERE l.oid = 'steps.lock'::regproc)
-       AND p.proargnames IN ('{step}', '{batch}')
+       AND p.pronargs = 1 AND p.proargnames[1] IN ('step', 'batch')
   LOOP
     -- Bytes within JSON are read in that form.
     EXECUTE format('ALTER FUNCTION %s SET bytea_output = %L', called, 'hex');
