@@ -1,8 +1,18 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { markerOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
-import { checkById, started, T0, wrongDigest } from '../../src/testing/store-steps.ts';
+import {
+  checkById,
+  phone,
+  started,
+  startStep,
+  T0,
+  verificationOf,
+  wrongDigest,
+} from '../../src/testing/store-steps.ts';
 import { describeStore } from '../../src/testing.ts';
 import { type TestRedisCluster, useRedisCluster } from '../servers/index.ts';
+import { onRedis } from '../servers/redis.ts';
 import { startRedisCluster } from '../servers/redis-cluster.ts';
 import { hasPostgres, postgresForFile, silent } from './postgres-database.ts';
 import { openTwoNodes, until } from './redis-stores.ts';
@@ -25,6 +35,36 @@ describe.skipIf(!hasPostgres() || inject('redisClusterUrls') === null)('a Redis 
   describeStore('a Redis Cluster of three nodes in front of PostgreSQL, two nodes', () =>
     openTwoNodes(postgres, { url: cluster.urls.join(','), empty: cluster.empty }),
   );
+
+  // It was taken for a bug of ours, and answered with 500.
+  it('moves the slot of an app: a start is answered with 503 meanwhile', async () => {
+    await cluster.empty();
+    const slot = Number(await onRedis(cluster.urls[0] ?? '', (client) => client.cluster('KEYSLOT', markerOf('taxi'))));
+    const setSlot = (url: string, ...how: string[]) =>
+      onRedis(url, (client) => client.call('CLUSTER', 'SETSLOT', slot, ...how));
+    const store = await openRedisStore({ url: cluster.urls.join(','), database: await postgres.open(), log: silent });
+    try {
+      await started(store);
+      const nodes = await Promise.all(
+        cluster.urls.map((url) =>
+          onRedis(url, async (client) => ({
+            url,
+            id: await client.cluster('MYID'),
+            keys: await client.cluster('COUNTKEYSINSLOT', slot),
+          })),
+        ),
+      );
+      const [to, , from] = nodes.toSorted((a, b) => a.keys - b.keys);
+      if (from === undefined || to === undefined) throw new Error('there are three nodes');
+      await setSlot(to.url, 'IMPORTING', from.id);
+      await setSlot(from.url, 'MIGRATING', to.id);
+      const step = startStep(verificationOf({ number: phone(2) }));
+      await expect(store.start(step)).rejects.toMatchObject({ code: 'store-unavailable' });
+    } finally {
+      await store.close();
+      for (const url of cluster.urls) await setSlot(url, 'STABLE');
+    }
+  });
 
   it('loses a node and has it back: 503 in time, then all is there', async () => {
     const own = await startRedisCluster();

@@ -13,6 +13,9 @@ const OUTAGES = new Set(
   ),
 );
 
+/** The app's slot is on its way to another node of a Cluster. It has no code of its own. */
+const SLOT_IS_MOVED = 'ERR Script attempted to access a non local key';
+
 const SCANNED_AT_ONCE = 500;
 
 /** Runs scripts and single commands on a Redis, or on the right node of a Cluster. */
@@ -100,7 +103,8 @@ export function asStoreError(error: unknown, place: string, name = ''): Error {
   const message = error instanceof Error ? error.message : String(error);
   const isReply = error instanceof Error && error.name === 'ReplyError';
   const [code = ''] = message.split(' ');
-  if (isReply && !OUTAGES.has(code)) return new Error(`Redis refused ${name}: ${message}`);
+  if (isReply && !OUTAGES.has(code) && !message.startsWith(SLOT_IS_MOVED))
+    return new Error(`Redis refused ${name}: ${message}`);
   return new CountersignError(
     'store-unavailable',
     `Redis at ${place} cannot be used just now (${message}). Is it running, a primary, and reachable from here?`,
