@@ -76,9 +76,10 @@ const RAISE_BUDGETS = PUT_BUDGETS.replace(
   '= greatest(b.spent_micros, excluded.spent_micros)',
 );
 
+/** To rows of the sums that no step of PostgreSQL writes, all in one order. */
 const ADD_USAGE = `
 INSERT INTO countersign.usage AS u
-SELECT r.day, r.app, r.provider, r.country, r.currency, pg_backend_pid() % 16, r.sent, r.codes, r.delivered, r.failed,
+SELECT r.day, r.app, r.provider, r.country, r.currency, 32, r.sent, r.codes, r.delivered, r.failed,
        r.approved, r.cost, r.code_cost, r.approved_cost
   FROM json_to_recordset($1::json) r (day text, app text, provider text, country text, currency text, sent bigint,
        codes bigint, delivered bigint, failed bigint, approved bigint, cost bigint, code_cost bigint, approved_cost bigint)

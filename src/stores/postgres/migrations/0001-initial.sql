@@ -137,7 +137,7 @@ CREATE TABLE countersign.idempotency (
 );
 CREATE INDEX idempotency_by_expiry ON countersign.idempotency (expires_at);
 
--- `shard`: a row that every hand-over adds to would have them wait for each other; they are added up when they are read.
+-- `shard`: a row that every hand-over adds to would have them wait for each other; those of one key are added up when they are read.
 CREATE TABLE countersign.usage (
   day text COLLATE "C" NOT NULL,
   app text COLLATE "C" NOT NULL,

@@ -11,7 +11,7 @@ DECLARE
   latest timestamptz := statement_timestamp() + current_setting('lock_timeout')::interval;
   is_over boolean := false;
 BEGIN
-  PERFORM steps.put_sums_off();
+  PERFORM set_config('countersign.spent', 'null', true);
   FOR i IN 0..jsonb_array_length(batch) - 1 LOOP
     IF is_over OR clock_timestamp() > latest THEN
       outcomes := outcomes || '{"code": "55P03", "message": "not begun"}'::jsonb;
@@ -38,8 +38,10 @@ BEGIN
       outcomes := outcomes || jsonb_build_object('code', SQLSTATE, 'message', SQLERRM);
     END;
   END LOOP;
-  -- In one order there is nothing to cross, so there is time to wait.
-  PERFORM set_config('lock_timeout', greatest(1, 1000 * extract(epoch FROM latest - clock_timestamp()))::integer::text, true);
-  PERFORM steps.write_sums();
+  IF current_setting('countersign.spent') <> 'null' THEN
+    -- In one order nothing crosses, so there is time to wait.
+    PERFORM set_config('lock_timeout', greatest(1, 1000 * extract(epoch FROM latest - clock_timestamp()))::integer::text, true);
+    PERFORM steps.write_spent(current_setting('countersign.spent'));
+  END IF;
   RETURN to_jsonb(outcomes);
 END $$;

@@ -171,6 +171,32 @@ BEGIN
   ON CONFLICT ON CONSTRAINT budget_pkey DO UPDATE SET spent_micros = b.spent_micros + excluded.spent_micros;
 END $$;
 
+-- What a hand-over cost in the end, against what was set aside for it. Steps that share a transaction put it off to its end, where
+-- all of it is written in one order: two transactions with the budgets of two apps, each wanting the other one's, would stand
+-- still together. It is put into a setting, a list in JSON, so that a step that fails takes its part back.
+CREATE FUNCTION steps.correct_spent(change jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  put_off text := current_setting('countersign.spent', true);
+BEGIN
+  IF coalesce(put_off, '') = '' THEN
+    PERFORM steps.add_spent(change->>'app', change->>'day', (change->>'micros')::bigint);
+  ELSE
+    PERFORM set_config('countersign.spent', put_off || ',' || change::text, true);
+  END IF;
+END $$;
+
+CREATE FUNCTION steps.write_spent(put_off text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  spent record;
+BEGIN
+  FOR spent IN
+    SELECT change->>'app' AS app, change->>'day' AS day, sum((change->>'micros')::bigint)::bigint AS micros
+      FROM jsonb_array_elements(('[' || put_off || ']')::jsonb - 0) AS change GROUP BY 1, 2 ORDER BY 2, 1
+  LOOP
+    PERFORM steps.add_spent(spent.app, spent.day, spent.micros);
+  END LOOP;
+END $$;
+
 CREATE FUNCTION steps.take_budget(step jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   taken jsonb := steps.look_at_budget(step->>'app', step->'take');

@@ -90,7 +90,6 @@ DECLARE
   new_state text := step->>'state';
   next_due bigint := (step->>'dueAt')::bigint;
   is_kept boolean;
-  spent jsonb;
 BEGIN
   IF step ? 'isRepeated' AND steps.has_dispatch(message->>'id', given->0) THEN RETURN NULL; END IF;
   FOR i IN 0..jsonb_array_length(given) - 1 LOOP
@@ -143,9 +142,8 @@ BEGIN
     PERFORM steps.record_carrier(message, step->'carried');
   END IF;
   PERFORM steps.add_usage(changes);
-  spent := step->'spent' || jsonb_build_object('app', message->>'app');
-  IF spent IS NOT NULL AND NOT steps.is_put_off('countersign.spent', spent) THEN
-    PERFORM steps.add_spent(spent->>'app', spent->>'day', (spent->>'micros')::bigint);
+  IF step ? 'spent' THEN
+    PERFORM steps.correct_spent(step->'spent' || jsonb_build_object('app', message->>'app'));
   END IF;
   RETURN NULL;
 END $$;

@@ -83,67 +83,31 @@ BEGIN
   RETURN changes;
 END $$;
 
--- Steps that share a transaction put off what they add to sums, and it is written when all of them are through, in one order:
--- else two such transactions would hold rows that the other one wants. What is put off is a list in JSON, in a setting, so
--- that a step that fails takes its part back.
-CREATE FUNCTION steps.put_sums_off() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  PERFORM set_config('countersign.usage', 'null', true), set_config('countersign.spent', 'null', true);
-END $$;
-
--- False when sums are to be written at once.
-CREATE FUNCTION steps.is_put_off(setting text, change jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Sums of one key are in several rows, and while a transaction adds to some, they are nobody else's: two that wrote the same rows
+-- in another order would stand still together. Its rows are those of a number below 32 that was free, until it ends.
+CREATE FUNCTION steps.own_shard() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
-  before text := current_setting(setting, true);
+  usual integer := pg_backend_pid() % 32;
 BEGIN
-  IF coalesce(before, '') = '' THEN RETURN false; END IF;
-  PERFORM set_config(setting, before || ',' || change::text, true);
-  RETURN true;
-END $$;
-
-CREATE FUNCTION steps.write_sums() RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  usage jsonb := ('[' || current_setting('countersign.usage') || ']')::jsonb - 0;
-  spent jsonb := ('[' || current_setting('countersign.spent') || ']')::jsonb - 0;
-  sums record;
-BEGIN
-  PERFORM set_config('countersign.usage', '', true), set_config('countersign.spent', '', true);
-  PERFORM steps.add_usage(ARRAY(
-    SELECT jsonb_populate_record(NULL::countersign.usage, change)
-      FROM jsonb_array_elements(usage) AS changes, jsonb_array_elements(changes) AS change));
-  FOR sums IN
-    SELECT change->>'app' AS app, change->>'day' AS day, sum((change->>'micros')::bigint)::bigint AS micros
-      FROM jsonb_array_elements(spent) AS change GROUP BY 1, 2 ORDER BY 2, 1
-  LOOP
-    PERFORM steps.add_spent(sums.app, sums.day, sums.micros);
+  FOR i IN usual..usual + 31 LOOP
+    IF pg_try_advisory_xact_lock(hashtext('countersign usage'), i % 32) THEN RETURN i % 32; END IF;
   END LOOP;
+  PERFORM pg_advisory_xact_lock(hashtext('countersign usage'), usual);
+  RETURN usual;
 END $$;
 
--- Sums of one key are in several rows, each connection's in one of sixteen: else all would wait for one. Changes of several keys
--- are written in one order, so that no two wait for each other.
 CREATE FUNCTION steps.add_usage(changes countersign.usage[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   change countersign.usage;
+  own_shard integer;
 BEGIN
-  IF changes = '{}' OR steps.is_put_off('countersign.usage', to_jsonb(changes)) THEN RETURN; END IF;
-  IF coalesce(array_length(changes, 1), 0) > 1 THEN
-    -- By the names of the columns: a newer version may have added some.
-    changes := ARRAY(
-      SELECT jsonb_populate_record(NULL::countersign.usage, to_jsonb(sums))
-        FROM (
-          SELECT c.day, c.app, c.provider, c.country, c.currency,
-                 sum(c.sent) AS sent, sum(c.codes) AS codes, sum(c.delivered) AS delivered, sum(c.failed) AS failed,
-                 sum(c.approved) AS approved, sum(c.cost_micros) AS cost_micros,
-                 sum(c.code_cost_micros) AS code_cost_micros, sum(c.approved_cost_micros) AS approved_cost_micros
-            FROM unnest(changes) c
-           GROUP BY c.day, c.app, c.provider, c.country, c.currency
-           ORDER BY c.day, c.app, c.provider, c.country, c.currency) sums);
-  END IF;
+  IF changes = '{}' THEN RETURN; END IF;
+  own_shard := steps.own_shard();
   FOREACH change IN ARRAY changes LOOP
     INSERT INTO countersign.usage AS u (
       day, app, provider, country, currency, shard, sent, codes, delivered, failed, approved,
       cost_micros, code_cost_micros, approved_cost_micros)
-    VALUES (change.day, change.app, change.provider, change.country, change.currency, pg_backend_pid() % 16,
+    VALUES (change.day, change.app, change.provider, change.country, change.currency, own_shard,
             change.sent, change.codes, change.delivered, change.failed, change.approved,
             change.cost_micros, change.code_cost_micros, change.approved_cost_micros)
     ON CONFLICT (day, app, provider, country, currency, shard) DO UPDATE SET
