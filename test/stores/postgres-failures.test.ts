@@ -124,6 +124,18 @@ describe.skipIf(!hasPostgres())('a PostgreSQL store and its connections', () => 
     });
   });
 
+  it('keeps those that share a transaction with one that waits no longer than half of the time', async () => {
+    await whileLocked(numberLock, async () => {
+      const stuck = timed(() => store.start(startStep(verificationOf())));
+      const behind = atOnce(10, (i) => timed(() => started(store, { number: phone(50 + i) })));
+      for (const { outcome, tookMs } of await behind) {
+        expect(outcome).toMatchObject({ state: 'pending' });
+        expect(tookMs).toBeLessThan(1200);
+      }
+      expectUnavailable(await stuck);
+    });
+  });
+
   it('holds no sum that somebody else wants while it waits for one that they hold', async () => {
     const spent = { day: DAY_0, micros: 1 };
     const of = async (i: number) => {
