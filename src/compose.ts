@@ -65,7 +65,7 @@ export async function compose(config: Config, parts: Parts = {}): Promise<Compos
     const clock =
       parts.now === undefined
         ? await openSharedClock(store, log, machineClock)
-        : { now: parts.now, isDue: () => false, measure: () => Promise.resolve() };
+        : { now: parts.now, earliest: parts.now, isDue: () => false, measure: () => Promise.resolve() };
     const { now } = clock;
     const http = createHttpClient(now, process.env);
     const inbox = config.mode === 'development' ? createInbox({ now }) : undefined;

@@ -34,7 +34,7 @@ export function startHousekeeping(
   context: ServiceContext,
   { retentionMs, holder, exchange, clock }: HousekeepingParts,
 ): { stop: () => Promise<void> } {
-  const sweeping = sweeperOf(context, holder, retentionMs);
+  const sweeping = sweeperOf(context, holder, retentionMs, clock);
   /** What fails is tried again in the next round. */
   async function logged(isStopped: () => boolean, work: () => Promise<unknown>): Promise<void> {
     try {
@@ -64,7 +64,7 @@ export function startHousekeeping(
  * Deletes what has ended, on one node at a time: several at it would wait for each other's rows. Two that are at it all the
  * same, since the lease of one has run out meanwhile, do no harm.
  */
-function sweeperOf(context: ServiceContext, holder: string, retentionMs: number) {
+function sweeperOf(context: ServiceContext, holder: string, retentionMs: number, clock: SharedClock) {
   let heldUntil: number | undefined;
 
   async function hold(): Promise<boolean> {
@@ -77,7 +77,8 @@ function sweeperOf(context: ServiceContext, holder: string, retentionMs: number)
 
   return {
     async sweep(isStopped: () => boolean): Promise<void> {
-      const now = context.now();
+      // A server whose clock was set ahead by a month must not have a month of history deleted.
+      const now = clock.earliest();
       // As long as there is something to delete, with room for requests in between: else a busy service would delete
       // less than it makes.
       for (let sweeps = 0; sweeps < MOST_SWEEPS && !isStopped(); sweeps += 1) {

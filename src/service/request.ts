@@ -13,13 +13,12 @@ import {
 import { type Refusal, refuse } from '../domain/problem.ts';
 import type { Channel } from '../domain/provider.ts';
 import type { LimitRule } from '../domain/rate-limit.ts';
+import { IDEMPOTENCY_TTL_MS } from '../domain/retention.ts';
 import type { Bucket, Idempotency, SendRefusal } from '../domain/store.ts';
 import { isAppHash, type TextEnding } from '../domain/text-ending.ts';
 import { endOfDay } from '../domain/usage.ts';
 import type { App } from './app.ts';
 import type { ServiceContext } from './context.ts';
-
-const IDEMPOTENCY_TTL_MS = 24 * 3_600_000;
 
 const numberFaults: Record<NumberFault, string> = {
   empty: 'The number is empty.',

@@ -6,7 +6,7 @@ import type { BudgetTake, DispatchStep } from '../domain/store.ts';
 import type { Verification } from '../domain/verification.ts';
 import type { App } from './app.ts';
 import type { ServiceContext } from './context.ts';
-import { type Delivery, type DispatchResult, dispatch } from './dispatch.ts';
+import { type Delivery, type DispatchResult, dispatch, ORPHANED_AFTER_MS } from './dispatch.ts';
 import { type Hop, isRetried } from './routing.ts';
 import { composeCodeText } from './texts.ts';
 import { type VerificationView, viewOf } from './views.ts';
@@ -24,12 +24,9 @@ export type SendAnswer = Started | Refusal;
 
 const ANSWER_PATIENCE_MS = 10_000;
 const ANSWER_POLL_MS = 25;
-/**
- * The last try begins, with the 8 s that a hand-over may take and the 2 s of the first try, so early that it ends before the
- * message is an orphan.
- */
-const RECORD_PATIENCE_MS = 2500;
 const RECORD_PAUSE_MS = 250;
+/** Of the time until a message is an orphan: for the step before the hand-over, and for the last try to record it. */
+const RECORD_RESERVE_MS = 4000;
 
 export type CodeToSend = {
   readonly app: App;
@@ -184,7 +181,8 @@ export async function settle(
  * taken for an orphan, and sent once more.
  */
 async function recordLater(context: ServiceContext, step: DispatchStep): Promise<void> {
-  const givenUpAt = performance.now() + RECORD_PATIENCE_MS;
+  const handedOverForMs = step.now - (step.dispatches[0]?.at ?? step.now);
+  const givenUpAt = performance.now() + ORPHANED_AFTER_MS - RECORD_RESERVE_MS - handedOverForMs;
   while (performance.now() < givenUpAt) {
     await delay(RECORD_PAUSE_MS);
     try {

@@ -9,6 +9,8 @@ export type SharedClock = {
   readonly now: () => number;
   /** Compares once more. An unreachable store changes nothing: time goes on as it went. */
   measure(): Promise<void>;
+  /** The earlier of that and what this machine's clock says: what is deleted by it is old by both. */
+  readonly earliest: () => number;
   /** Is it time to compare? To be asked often. */
   isDue(): boolean;
 };
@@ -75,8 +77,8 @@ export async function openSharedClock(
   }
 
   async function compare(): Promise<void> {
-    comparedAt = { wall: wall(), monotonic: monotonic() };
     const server = await ask();
+    comparedAt = { wall: wall(), monotonic: monotonic() };
     if (server === undefined) return;
     const moment = monotonic();
     const serverAt = server.at(moment);
@@ -87,9 +89,12 @@ export async function openSharedClock(
     else mark = { at: serverAt, monotonic: moment, aheadMs: mark === undefined ? 0 : Math.max(0, aheadMs) };
   }
 
+  const now = () => (mark === undefined ? wall() : Math.floor(shownAt(monotonic(), mark)));
+
   await compare();
   return {
-    now: () => (mark === undefined ? wall() : Math.floor(shownAt(monotonic(), mark))),
+    now,
+    earliest: () => Math.min(now(), wall()),
     async measure() {
       try {
         await compare();

@@ -115,7 +115,7 @@ async function recover(
     else await deliverMessage(context, { app, hops, message, reserved, text: textOf(context, message) });
     return;
   }
-  context.log.warn(fields, 'orphaned message given up');
+  context.log.warn({ ...fields, reason: isWorthIt ? 'unavailable' : 'expired' }, 'orphaned message given up');
   const now = context.now();
   const state = verification === undefined ? 'expired' : stateAt(verification, now);
   // Whoever was approved has had the code: what is not known is who took it. What nobody can send is no fault of time.
@@ -123,10 +123,11 @@ async function recover(
     state === 'approved'
       ? ({ ...notSent(message, 'uncertain', now), state: 'unknown' } as const)
       : notSent(message, isWorthIt ? 'unavailable' : 'expired', now);
+  const why = isWorthIt ? 'No provider that is configured sends it.' : 'The message was not sent in time.';
   // The start may have been answered, and its code used: who repeats it is told of the same verification.
   const answer: SendAnswer =
     verification === undefined || state === 'expired' || isWorthIt
-      ? refuse('delivery-failed', 'The message was not sent in time.')
+      ? refuse('delivery-failed', why)
       : { kind: 'started', verification: viewOf(verification, now), provider: undefined };
   await settle(context, message, { ...nothing, dispatches: [dispatch], state: dispatch.state }, undefined, answer);
 }

@@ -15,7 +15,10 @@ const TRUST_DAYS = 180;
 const RELOAD_AFTER_MS = 10_000;
 /** How long the list of public keys may be kept by whoever has fetched it, caches on the way included. */
 export const JWKS_MAX_AGE_SECONDS = 10;
-/** A new key signs once every node has surely loaded it, and nobody has the list without it: no token of it is taken for forged. */
+/**
+ * A new key signs once every node has surely loaded it, and no cache on the way has the list without it. A verifier that keeps the
+ * list for longer asks again when it meets a `kid` that it does not know, and then it gets the new one.
+ */
 const SIGNS_AFTER_MS = RELOAD_AFTER_MS + JWKS_MAX_AGE_SECONDS * 1000;
 /** A key that is not known may be a new one, or anybody's invention: how often the store is asked at most. */
 const ASK_AGAIN_AFTER_MS = 1000;

@@ -327,6 +327,21 @@ export function describeUsers(stores: () => OpenedStores): void {
       expect(await a.getAnswer('taxi', 'other')).toBe('theirs');
     });
 
+    it('leaves the answer of a later request with the same key', async () => {
+      const { a, b } = stores();
+      const first = messageOf(undefined, { idempotencyKey: 'k' });
+      await a.addMessage({ ...messageStep({ idempotency: idempotency('k') }), message: first });
+      const later = T0 + 25 * HOUR;
+      const second = messageOf(undefined, { idempotencyKey: 'k', number: phone(2), createdAt: later });
+      const again = idempotency('k', { expiresAt: later + DAY });
+      await a.addMessage({ ...messageStep({ idempotency: again }), message: second, now: later });
+      await a.recordDispatch(
+        dispatchStep(second, { now: later, answer: { app: 'taxi', key: 'k', text: `to ${phone(2)}` } }),
+      );
+      await eraseAll(b);
+      expect(await a.getAnswer('taxi', 'k')).toBe(`to ${phone(2)}`);
+    });
+
     it('while a message is handed over: what becomes of it brings nothing back', async () => {
       const { a, b } = stores();
       const message = messageOf(undefined, { idempotencyKey: 'k' });
@@ -347,6 +362,16 @@ export function describeUsers(stores: () => OpenedStores): void {
       const report = { providerMessageId: message.id, state: 'undelivered' } as const;
       expect(await a.recordReport('acme', report, T0)).toEqual({ changed: false, due: false });
       expect(await a.claimDue(T0 + DAY, T0 + 2 * DAY, 10)).toEqual([]);
+    });
+
+    it('finds messages behind as many verifications as there are in a step', async () => {
+      const { a, b } = stores();
+      // Whoever guesses at numbers that have no code leaves traces in some stores, which are nobody's history.
+      await atOnce(40, (i) => checkBySlot(a, wrongDigest, T0, { number: phone(900 + i) }));
+      await sentCode(a);
+      await atOnce(998, (i) => started(a, { number: phone(2), createdAt: T0 + i }));
+      await eraseAll(b);
+      expect(await b.listMessages('taxi', { limit: 10, number: phone(1) })).toEqual([]);
     });
 
     it('walks a long history in steps, with room for others in between', async () => {

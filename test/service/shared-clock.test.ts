@@ -190,8 +190,23 @@ describe('the time of a node', () => {
     await clock.measure();
     expect(clock.isDue()).toBe(false);
     suspend(world, 10 * MINUTE);
-    expect(clock.isDue()).toBe(true);
+    world.isAway = true;
     await clock.measure();
+    expect(clock.isDue()).toBe(true);
+    world.isAway = false;
+    await clock.measure();
+    expect(clock.isDue()).toBe(false);
     expectNear(clock.now(), world.serverTime, 2);
+  });
+
+  it('deletes by the earlier of both clocks', async () => {
+    const world = new World();
+    world.serverOffMs = 31 * 24 * 60 * MINUTE;
+    const ahead = await world.open();
+    expectNear(ahead.now(), world.serverTime, 2);
+    expectNear(ahead.earliest(), world.serverTime - world.serverOffMs, 2);
+    world.serverOffMs = -5 * MINUTE;
+    const behind = await world.open();
+    expectNear(behind.earliest(), world.serverTime, 2);
   });
 });

@@ -128,12 +128,10 @@ describe.skipIf(!hasPostgres())('the history in PostgreSQL, a table a day', () =
     await onDatabase(file.url, async (reader) => {
       await reader.query('BEGIN');
       await reader.query('SELECT count(*) FROM countersign.verification');
-      const before = performance.now();
       const sweeping = Promise.all([1, 2, 3].map(() => b.sweep(T0, T0 - 2 * DAY)));
       const now = await started(a, { number: phone(9) });
       expect((await checkById(a, now, now.digests.byId, T0)).kind).toBe('approved');
       await sweeping;
-      expect(performance.now() - before).toBeLessThan(1500);
       expect(await namesOf('verification')).toHaveLength(9);
       const { rows } = await reader.query(
         "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",

@@ -177,7 +177,7 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     await untilMoved();
     expect(await rowOf(verification.id)).toMatchObject({ id: verification.id });
     expect(await onRedis(redis.url, (client) => client.xlen('cs:{taxi}:refused'))).toBe(0);
-    expect(lines).toEqual([{ error: 'not now' }]);
+    expect(lines).toEqual([{ app: 'taxi', code, error: 'not now' }]);
   });
 
   it('is moved once by two nodes and by those who wait for it, all at the same time', async () => {

@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { default as Driver, Pool, PoolClient } from 'pg';
 import { CountersignError } from '../../domain/problem.ts';
 import type { StoreLog } from '../store-log.ts';
-import { requestCancel } from './cancel.ts';
 
 export type Rows = {
   readonly rows: readonly Record<string, unknown>[];
@@ -23,10 +22,10 @@ export type DatabaseOptions = {
 /** For a step, from the wait for a connection on: whoever waits is told within 2 s that it was for nothing. */
 export const STEP_DEADLINE_MS = 1900;
 const CONNECT_DEADLINE_MS = 1400;
+/** With less left a step is not begun: it might be carried out, and its caller be told that it was not. */
+const LEAST_LEFT_MS = 300;
 /** For what housekeeping does, which nobody waits for. */
 const PATIENT_DEADLINE_MS = 30_000;
-/** What the driver says when `query_timeout` is over. */
-const TIMED_OUT = 'Query read timeout';
 const IDLE_MS = 60_000;
 const KEEP_ALIVE_AFTER_MS = 10_000;
 
@@ -70,14 +69,19 @@ export class Database {
 
   /**
    * One statement, one round trip.
+   * @param valuesOf is told how long the statement may take from then on, in ms
    * @param until of `performance.now()`
    * @throws CountersignError `store-unavailable`; whether it was carried out is not known then
    */
-  query = (text: string, values?: readonly unknown[], until = performance.now() + STEP_DEADLINE_MS): Promise<Rows> => {
-    return this.#withClient((client) => this.#run(client, text, values, until - performance.now()));
-  };
+  queryUntil = (text: string, valuesOf: (leftMs: number) => readonly unknown[], until: number): Promise<Rows> =>
+    this.#withClient((client) => {
+      const leftMs = until - performance.now();
+      return this.#run(client, text, valuesOf(leftMs), leftMs);
+    }, until);
 
-  /** The same for what takes long, and outside of a transaction where the statement wants that. */
+  query: Query = (text, values = []) => this.queryUntil(text, () => values, performance.now() + STEP_DEADLINE_MS);
+
+  /** The same for what takes long. */
   patientQuery: Query = (text, values) =>
     this.#withClient((client) => this.#run(client, text, values, PATIENT_DEADLINE_MS));
 
@@ -113,9 +117,12 @@ export class Database {
     await this.#pool.end();
   }
 
-  async #withClient<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+  async #withClient<Result>(
+    work: (client: PoolClient) => Promise<Result>,
+    until = Number.POSITIVE_INFINITY,
+  ): Promise<Result> {
     for (let tried = 1; ; tried += 1) {
-      const client = await this.#connect();
+      const client = await this.#connect(until - LEAST_LEFT_MS);
       try {
         const result = await work(client);
         giveBack(client, true);
@@ -129,10 +136,10 @@ export class Database {
     }
   }
 
-  async #connect(): Promise<PoolClient> {
+  async #connect(latest: number): Promise<PoolClient> {
     if (this.#isClosed) throw new CountersignError('store-unavailable', 'The database is closed.');
     try {
-      const client = await this.#pool.connect();
+      const client = await this.#clientBy(latest);
       // The pool listens to those alone that nobody uses, and an error that nobody listens to ends the process.
       client.on('error', toldByQuery);
       return client;
@@ -141,16 +148,38 @@ export class Database {
     }
   }
 
+  /** The pool waits as long as it does; whoever cannot wait so long leaves, and what comes then is for the next one. */
+  async #clientBy(latest: number): Promise<PoolClient> {
+    const waitMs = latest - performance.now();
+    if (waitMs <= 0) throw new Error('no time is left');
+    const coming = this.#pool.connect();
+    if (waitMs >= CONNECT_DEADLINE_MS) return coming;
+    const client = await endOrTimeout(coming, waitMs);
+    if (client !== undefined) return client;
+    coming.then(
+      (late) => late.release(),
+      () => {},
+    );
+    throw new Error('no connection is free');
+  }
+
   async #run(client: PoolClient, text: string, values: readonly unknown[] = [], deadlineMs: number): Promise<Rows> {
     const config = { text, values: [...values], query_timeout: Math.max(1, Math.round(deadlineMs)) };
-    try {
-      const { rows, rowCount } = await client.query<Record<string, unknown>>(config);
-      return { rows: rows ?? [], count: rowCount ?? 0 };
-    } catch (error) {
-      // Else the server would go on, and more and more of them would have it work for nobody.
-      if (error instanceof Error && error.message === TIMED_OUT) requestCancel(client);
-      throw error;
-    }
+    const { rows, rowCount } = await client.query<Record<string, unknown>>(config);
+    return { rows: rows ?? [], count: rowCount ?? 0 };
+  }
+}
+
+/** @returns undefined when it takes longer */
+export async function endOrTimeout<Result>(work: Promise<Result>, timeoutMs: number): Promise<Result | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  try {
+    return await Promise.race([work, timeout]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

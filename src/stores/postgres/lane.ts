@@ -1,4 +1,4 @@
-import { asStoreError } from './database.ts';
+import { asStoreError, endOrTimeout } from './database.ts';
 
 /** The steps of the hot path, which may share a transaction: see `steps/batch.sql`. */
 export type SharedStep = 'start' | 'resend' | 'check' | 'add_message' | 'record_dispatch' | 'record_report';
@@ -72,13 +72,4 @@ export class Lane {
       this.#waiting.shift()?.reject(asStoreError(new Error('it is too slow'), this.#place));
     }
   }
-}
-
-async function endOrTimeout(work: Promise<void>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([work, timeout]);
-  clearTimeout(timer);
 }

@@ -53,10 +53,9 @@ export class Partitions {
     );
     let dropped = 0;
     for (const { name, rows: rowCount } of rows) {
-      if ((await this.#steps.run('drop_day', { name })) !== true) {
-        this.#dropAgainAt = performance.now() + DROP_AGAIN_AFTER_MS;
-        break;
-      }
+      this.#dropAgainAt = performance.now() + DROP_AGAIN_AFTER_MS;
+      if ((await this.#steps.run('drop_day', { name })) !== true) break;
+      this.#dropAgainAt = 0;
       this.#known.delete(String(name));
       // Not known before the server has counted them.
       dropped += Math.max(1, Number(rowCount));

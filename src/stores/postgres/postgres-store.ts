@@ -1,7 +1,7 @@
 import { firstIdAt } from '../../domain/id.ts';
 import type { Message } from '../../domain/message.ts';
 import { believable } from '../../domain/price.ts';
-import { LONGEST_MEMORY_MS, USAGE_KEPT_MS } from '../../domain/retention.ts';
+import { IDEMPOTENCY_TTL_MS, LONGEST_MEMORY_MS, USAGE_KEPT_MS } from '../../domain/retention.ts';
 import type {
   Bucket,
   BudgetTaken,
@@ -298,8 +298,9 @@ export class PostgresStore implements Store {
 
   eraseHistory: Store['eraseHistory'] = async ({ app, number, answer, resumeAt }) => {
     // First what is pending ends, in a transaction of its own, which is short.
-    const from = resumeAt ?? (await this.#steps.run('erase_history', { app, number, answer, resumeAt: null }));
-    const next = await this.#steps.run('erase_history', { app, number, answer, resumeAt: from });
+    const given = { app, number, answer, keyTtlMs: IDEMPOTENCY_TTL_MS };
+    const from = resumeAt ?? (await this.#steps.run('erase_history', { ...given, resumeAt: null }));
+    const next = await this.#steps.run('erase_history', { ...given, resumeAt: from });
     return { resumeAt: (next as string | null) ?? undefined };
   };
   eraseUser: Store['eraseUser'] = async (app, number) => {
@@ -379,7 +380,8 @@ export class PostgresStore implements Store {
 
   sweep: Store['sweep'] = async (now, historyBefore) => {
     await this.partitions.ensureAhead(now);
-    const droppedRows = await this.partitions.dropBefore(historyBefore);
+    // A day that cannot be dropped (somebody's view is on it) keeps nothing else from being deleted.
+    const dropping = await this.partitions.dropBefore(historyBefore).catch((error: unknown) => ({ error }));
     const firstKept = midnightBefore(historyBefore);
     const outcome = (await this.#steps.run('sweep', {
       now,
@@ -393,7 +395,8 @@ export class PostgresStore implements Store {
       cursors: this.#cursors,
     })) as { deleted: number; cursors: object };
     this.#cursors = outcome.cursors;
-    return { deleted: outcome.deleted + droppedRows };
+    if (typeof dropping !== 'number') throw dropping.error;
+    return { deleted: outcome.deleted + dropping };
   };
 
   lease: Store['lease'] = async (name, holder, now, until) =>

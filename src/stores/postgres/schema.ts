@@ -9,6 +9,7 @@ const OLDEST_SERVER = 140_000;
 const LIMITS = { statementMs: 30_000, idleMs: 10_000 };
 
 const NOT_ALLOWED = '42501';
+const LOCK_NOT_AVAILABLE = '55P03';
 
 type SqlFile = { readonly name: string; readonly text: string };
 
@@ -67,6 +68,13 @@ export async function prepareSchema(database: Database, schema: Schema): Promise
     await database.transaction((query) => migrate(query, schema, database), LIMITS);
   } catch (error) {
     const code = codeOf(error);
+    if (code === LOCK_NOT_AVAILABLE) {
+      throw new CountersignError(
+        'store-unavailable',
+        `The schema in ${database.place} cannot be brought up to date just now: somebody is at it for long, with a backup perhaps. Start again when that is over.`,
+        { cause: error },
+      );
+    }
     if (code === NOT_ALLOWED || code?.startsWith('42') !== true) throw error;
     const said = error instanceof CountersignError ? error.cause : error;
     throw new CountersignError(

@@ -100,8 +100,9 @@ export class Steps {
     const step = `${this.#schema}.${name}($1)::text AS outcome`;
     // What is set holds for this statement's transaction. The outcome comes as text, which is read here: see json.ts.
     const statement = `SELECT set_config('lock_timeout', $2, true), ${step}${isOnDisk ? '' : WITHOUT_WAITING}`;
-    const lockMs = Math.max(1, Math.round(until - performance.now() - LOCKS_END_BEFORE_MS));
-    const { rows } = await this.#database.query(statement, [toSqlJson(given), String(lockMs)], until);
+    const text = toSqlJson(given);
+    const lockMs = (leftMs: number) => Math.max(1, Math.round(leftMs - LOCKS_END_BEFORE_MS));
+    const { rows } = await this.#database.queryUntil(statement, (leftMs) => [text, String(lockMs(leftMs))], until);
     const outcome = rows[0]?.['outcome'];
     return typeof outcome === 'string' ? fromSqlJson(outcome) : null;
   }

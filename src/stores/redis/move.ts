@@ -76,10 +76,14 @@ const RAISE_BUDGETS = PUT_BUDGETS.replace(
   '= greatest(b.spent_micros, excluded.spent_micros)',
 );
 
-/** To rows of the sums that no step of PostgreSQL writes, all in one order. */
+/** Of the sums' rows, those that no step of PostgreSQL writes (see `own_shard` in usage.sql). */
+const MOVER_SHARD = 32;
+
 const ADD_USAGE = `
-INSERT INTO countersign.usage AS u
-SELECT r.day, r.app, r.provider, r.country, r.currency, 32, r.sent, r.codes, r.delivered, r.failed,
+INSERT INTO countersign.usage AS u (
+  day, app, provider, country, currency, shard, sent, codes, delivered, failed, approved,
+  cost_micros, code_cost_micros, approved_cost_micros)
+SELECT r.day, r.app, r.provider, r.country, r.currency, ${MOVER_SHARD}, r.sent, r.codes, r.delivered, r.failed,
        r.approved, r.cost, r.code_cost, r.approved_cost
   FROM json_to_recordset($1::json) r (day text, app text, provider text, country text, currency text, sent bigint,
        codes bigint, delivered bigint, failed bigint, approved bigint, cost bigint, code_cost bigint, approved_cost bigint)
@@ -109,7 +113,7 @@ export async function writeBatch(app: string, batch: Batch, isBackward: boolean,
   await writeUsage(batch.usage, query);
 }
 
-/** Adds to the sums, in one of the rows that each has. */
+/** Adds to the sums, in one order. */
 export async function writeUsage(usage: readonly UsageChange[], query: Query): Promise<void> {
   if (usage.length === 0) return;
   const rows = usage.map(({ key, counts: { costMicros, codeCostMicros, approvedCostMicros, ...counts } }) => ({

@@ -36,7 +36,7 @@ const CHECK_VIOLATION = '23514';
  * missing, a fault in a statement of ours) would be wrong with any other entry as well, and may pass.
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
-const FAULTS_OF_ENTRIES = /^(22|23|54)/;
+const FAULTS_OF_ENTRIES = /^(21|22|23|54)/;
 
 type Pass = 'empty' | 'busy' | 'moved';
 
@@ -54,7 +54,8 @@ export class Mover {
   /** how many entries of an app are to be moved one by one, because PostgreSQL refuses one of them */
   readonly #careful = new Map<string, number>();
   readonly #stop = new AbortController();
-  #isFailing = false;
+  /** what stands in the way of an app, or of all of them (`''`): it was said, and the app rests until then, of `performance.now()` */
+  readonly #faults = new Map<string, { readonly fault: string; readonly restsUntil: number }>();
   #isStopped = false;
   #loop: Promise<void> | undefined;
 
@@ -109,7 +110,7 @@ export class Mover {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const pauseMs = await this.#round().catch((error: unknown) => this.#failed(error));
+      const pauseMs = await this.#round().catch((error: unknown) => this.#failed('', error));
       await delay(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
@@ -119,11 +120,12 @@ export class Mover {
     if (!(await this.#lease(LEASE_MS))) return STAND_BY_MS;
     const leasedUntil = performance.now() + LEASE_MS / 2;
     while (performance.now() < leasedUntil && !this.#stop.signal.aborted) {
-      const apps = await this.#apps();
+      const apps = (await this.#apps()).filter((app) => !this.#isResting(app));
       const moves = await Promise.allSettled(apps.map((app) => this.#moveIfAny(app)));
-      for (const move of moves) if (move.status === 'rejected') throw move.reason;
-      if (this.#isFailing) this.#log.warn({ postgres: this.#postgres.database.place }, 'history is moved again');
-      this.#isFailing = false;
+      for (const [index, move] of moves.entries()) {
+        if (move.status === 'rejected') this.#failed(apps[index] ?? '', move.reason);
+        else if (move.value) this.#recovered(apps[index] ?? '');
+      }
       const hasMoved = moves.some((move) => move.status === 'fulfilled' && move.value);
       if (!hasMoved) await delay(LOOK_AGAIN_MS, undefined, { signal: this.#stop.signal, ref: false });
     }
@@ -136,14 +138,28 @@ export class Mover {
     return (await this.#postgres.steps.run('lease_for', given)) === true;
   }
 
-  #failed(error: unknown): number {
-    if (!this.#stop.signal.aborted && !this.#isFailing) {
-      this.#isFailing = true;
-      const message = error instanceof Error ? error.message : String(error);
-      if (error instanceof CountersignError) this.#log.warn({ error: message }, 'history cannot be moved just now');
-      else this.#log.error({ error: message }, 'history cannot be moved');
-    }
+  #isResting(app: string): boolean {
+    return performance.now() < (this.#faults.get(app)?.restsUntil ?? 0);
+  }
+
+  #failed(app: string, error: unknown): number {
+    const message = error instanceof Error ? error.message : String(error);
+    // An outage is everybody's, and said once, however it shows.
+    const isOutage = error instanceof CountersignError;
+    const before = this.#faults.get(isOutage ? '' : app);
+    const fault = { fault: message, restsUntil: performance.now() + AFTER_FAILURE_MS };
+    this.#faults.set(app, fault);
+    if (isOutage) this.#faults.set('', fault);
+    const isSaid = before !== undefined && (isOutage || before.fault === message);
+    if (this.#stop.signal.aborted || isSaid) return AFTER_FAILURE_MS;
+    if (isOutage) this.#log.warn({ error: message }, 'history cannot be moved just now');
+    else this.#log.error({ app, code: codeOf(error), error: message }, 'history cannot be moved');
     return AFTER_FAILURE_MS;
+  }
+
+  #recovered(app: string): void {
+    const had = [this.#faults.delete(app), this.#faults.delete('')];
+    if (had.includes(true)) this.#log.warn({ postgres: this.#postgres.database.place }, 'history is moved again');
   }
 
   async #moveIfAny(app: string): Promise<boolean> {

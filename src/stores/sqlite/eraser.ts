@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { PhoneNumber } from '../../domain/phone-number.ts';
+import { IDEMPOTENCY_TTL_MS } from '../../domain/retention.ts';
 import type { EraseStep } from '../../domain/store.ts';
 import { text, toMessage } from './rows.ts';
 
@@ -57,7 +58,10 @@ export class Eraser {
     this.#deleteProviderMessage = database.prepare(
       'DELETE FROM provider_message WHERE provider = ? AND provider_message_id = ? AND message_id = ?',
     );
-    this.#replaceAnswer = database.prepare('UPDATE idempotency SET answer = ? WHERE app = ? AND key = ?');
+    this.#replaceAnswer = database.prepare(
+      // A key that has ended may be another message's by now.
+      'UPDATE idempotency SET answer = ? WHERE app = ? AND key = ? AND expires_at < ?',
+    );
   }
 
   /** The next rows to erase. @param resumeAt an id, whose beginning says of which table */
@@ -96,10 +100,11 @@ export class Eraser {
   #eraseMessage(id: string, answer: string): void {
     const row = this.#deleteMessage.get(id);
     if (row === undefined) return;
-    const { app, dispatches, idempotencyKey } = toMessage(row);
+    const { app, dispatches, idempotencyKey, createdAt } = toMessage(row);
     for (const { provider, providerMessageId } of dispatches) {
       if (providerMessageId !== undefined) this.#deleteProviderMessage.run(provider, providerMessageId, id);
     }
-    if (idempotencyKey !== undefined) this.#replaceAnswer.run(answer, app, idempotencyKey);
+    if (idempotencyKey !== undefined)
+      this.#replaceAnswer.run(answer, app, idempotencyKey, createdAt + 2 * IDEMPOTENCY_TTL_MS);
   }
 }

@@ -1,5 +1,5 @@
 -- What Redis asks for where it stands in front, and has not got any more. What there may be much of comes in rows.
--- STABLE, so that a message and when it is due are of one moment.
+-- What only reads is STABLE, so that a message and when it is due are of one moment.
 
 CREATE FUNCTION steps.message_with_due(m countersign.message) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE

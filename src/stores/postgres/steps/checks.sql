@@ -197,12 +197,12 @@ BEGIN
 END $$;
 
 -- What an operator does with a verification: it is locked, and the refusal is null when it is pending.
-CREATE FUNCTION steps.take_pending(step jsonb, OUT v countersign.verification, OUT refusal jsonb) LANGUAGE plpgsql AS $$
+CREATE FUNCTION steps.take_pending(asked jsonb, OUT v countersign.verification, OUT refusal jsonb) LANGUAGE plpgsql AS $$
 DECLARE
   state text;
 BEGIN
-  SELECT x.* INTO v FROM countersign.verification x WHERE x.id = step->>'id' AND x.app = step->>'app' FOR UPDATE;
-  state := steps.state_at(v, (step->>'now')::bigint);
+  SELECT x.* INTO v FROM countersign.verification x WHERE x.id = asked->>'id' AND x.app = asked->>'app' FOR UPDATE;
+  state := steps.state_at(v, (asked->>'now')::bigint);
   refusal := CASE WHEN v.id IS NULL THEN '{"kind": "unknown"}'
     WHEN state <> 'pending' THEN jsonb_build_object('kind', 'ended', 'state', state) END;
 END $$;

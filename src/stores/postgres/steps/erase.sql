@@ -30,7 +30,9 @@ BEGIN
     RETURN to_jsonb(resume_at);
   END IF;
   IF resume_at LIKE 'ver%' THEN
-    SELECT v.id INTO last FROM countersign.verification v WHERE v.id < resume_at ORDER BY v.id DESC LIMIT 1 OFFSET 999;
+    -- A decoy (see checks.sql) is nobody's.
+    SELECT v.id INTO last FROM countersign.verification v
+     WHERE v.id < resume_at AND v.id > 'ver' ORDER BY v.id DESC LIMIT 1 OFFSET 999;
     FOR erased IN
       DELETE FROM countersign.verification v
        WHERE v.id < resume_at AND v.id >= coalesce(last, '') AND v.number = wanted_number AND v.app = wanted_app
@@ -46,14 +48,16 @@ BEGIN
   FOR erased IN
     DELETE FROM countersign.message m
      WHERE m.id < resume_at AND m.id >= coalesce(last, '') AND m.number = wanted_number AND m.app = wanted_app
-    RETURNING m.id, m.dispatches, m.idempotency_key
+    RETURNING m.id, m.dispatches, m.idempotency_key, m.created_at
   LOOP
     DELETE FROM countersign.due d WHERE d.message_id = erased.id;
     DELETE FROM countersign.provider_message p USING jsonb_array_elements(steps.dispatches_of(erased.dispatches)) AS e (dispatch)
      WHERE p.provider = e.dispatch->>'provider' AND p.provider_message_id = e.dispatch->>'providerMessageId'
        AND p.message_id = erased.id;
+    -- A key that has ended may be another message's by now.
     UPDATE countersign.idempotency i SET answer = step->>'answer'
-     WHERE i.app = wanted_app AND i.key = erased.idempotency_key;
+     WHERE i.app = wanted_app AND i.key = erased.idempotency_key
+       AND i.expires_at < erased.created_at + 2 * (step->>'keyTtlMs')::bigint;
   END LOOP;
   RETURN to_jsonb(last);
 END $$;

@@ -84,7 +84,7 @@ BEGIN
 END $$;
 
 -- Sums of one key are in several rows, and while a transaction adds to some, they are nobody else's: two that wrote the same rows
--- in another order would stand still together. Its rows are those of a number below 32 that was free, until it ends.
+-- in another order would stand still together. Its rows are those of a number below 32 that was free, until it ends; 32 is what is moved from Redis.
 CREATE FUNCTION steps.own_shard() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   usual integer := pg_backend_pid() % 32;

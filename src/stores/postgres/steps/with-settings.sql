@@ -1,4 +1,5 @@
--- Comes last: what the steps that are called from outside, by the name of their argument, do not leave to the server's or the user's settings. A function's
+-- Comes last: what steps do not leave to the server's or the user's settings. They are told from the functions that they are made
+-- of by the name of their argument. A function's
 -- settings end with it, so nothing of them is left in the session.
 DO $$
 DECLARE

@@ -1,4 +1,4 @@
--- find-api-key: what is kept of an API key. Each server has a name of its own for it (see `current_epoch` in `lib/app.lua`): one
+-- find-api-key: what is kept of an API key. Each server has a name of its own for it (see `this_server` in `lib/app.lua`): one
 -- that has taken another's place may have heard nothing of a revocation, and has nothing under its own name yet.
 -- KEYS[1]  `cs:{key <hash> <since>}`
 -- Result   [the name for this server, the key as JSON or false]
