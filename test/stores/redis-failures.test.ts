@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { TcpProxy } from '../../faults/nodes/tcp-proxy.ts';
 import type { Bucket, Store } from '../../src/domain/store.ts';
@@ -138,33 +139,67 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     expect(await b.start(again)).toMatchObject({ kind: 'started' });
   });
 
+  /** @returns once something waits for a lock on the table */
+  const untilWaitsFor = (client: Client, table: string) =>
+    until(async () => {
+      const { rows } = await client.query(
+        `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+          WHERE d.datname = current_database() AND l.relation = $1::regclass AND NOT l.granted`,
+        [`countersign.${table}`],
+      );
+      return rows.length > 0;
+    }, `something waits for ${table}`);
+
   /** Does something when a revival that a step has begun has merged the verifications, and has not got to the rest. */
-  async function inTheMiddleOfARevival(store: Store, change: () => Promise<unknown>): Promise<void> {
+  async function inTheMiddleOfARevival(
+    store: Store,
+    change: (step: Promise<unknown>, client: Client) => Promise<unknown>,
+    begin = () => checkBySlot(store, wrongDigest, T0, { number: phone(9) }) as Promise<unknown>,
+  ): Promise<void> {
     await onDatabase(postgres.url, async (client) => {
       await client.query('BEGIN; LOCK TABLE countersign.budget IN ACCESS EXCLUSIVE MODE');
-      const step = checkBySlot(store, wrongDigest, T0, { number: phone(9) }).catch(() => undefined);
-      await until(async () => {
-        const { rows } = await client.query(
-          `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-            WHERE d.datname = current_database() AND l.relation = 'countersign.budget'::regclass AND NOT l.granted`,
-        );
-        return rows.length > 0;
-      }, 'the revival waits for the budget');
-      await change();
-      // Longer than a turn goes without being renewed.
-      await delay(600);
+      const step = begin().catch(() => undefined);
+      await untilWaitsFor(client, 'budget');
+      await change(step, client);
       await client.query('COMMIT');
       await step;
     });
   }
 
-  // A turn was taken again by its own renewal, so what it merged later was on another server than what it had merged before.
+  // What a turn merged later was on another server than what it had merged before.
   it('is emptied in the middle of a revival, which begins anew', async () => {
     const store = await open();
     const kept = await fill(store);
     await onRedis(server.url, (client) => client.flushall());
     await inTheMiddleOfARevival(store, () => onRedis(server.url, (client) => client.flushall()));
     await expectKept(store, kept);
+  });
+
+  // The stream of an emptied server is empty, so a revival read PostgreSQL before a batch of the old stream was in it.
+  it('is emptied while a batch is under way: what PostgreSQL gets of it holds (invariants 1, 8)', async () => {
+    const store = await open();
+    const verification = await started(store);
+    await untilMoved();
+    const step = messageStep();
+    await onDatabase(postgres.url, async (client) => {
+      await client.query('BEGIN; LOCK TABLE countersign.verification IN SHARE MODE');
+      expect(await checkById(store, verification, verification.digests.byId, T0)).toMatchObject({ kind: 'approved' });
+      await untilWaitsFor(client, 'verification');
+      await onRedis(server.url, (redis) => redis.flushall());
+      const second = checkById(store, verification, verification.digests.byId, T0);
+      await delay(200);
+      await client.query('COMMIT');
+      expect(await second).toEqual({ kind: 'ended', state: 'approved' });
+      await untilMoved();
+      await client.query('BEGIN; LOCK TABLE countersign.message IN SHARE MODE');
+      await store.addMessage(step);
+      await untilWaitsFor(client, 'message');
+      await onRedis(server.url, (redis) => redis.flushall());
+      const claiming = store.claimDue(step.orphanedAt, step.orphanedAt + HOUR, 10);
+      await delay(200);
+      await client.query('COMMIT');
+      expect((await claiming).map(({ message }) => message.id)).toContain(step.message.id);
+    });
   });
 
   it('is emptied, and a node that has just begun takes up what is due, though it has seen no app yet', async () => {

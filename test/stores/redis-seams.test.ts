@@ -25,6 +25,7 @@ import {
   wrongDigest,
 } from '../../src/testing/store-steps.ts';
 import { makeDatabase, type TestDatabase } from '../servers/index.ts';
+import { onDatabase } from '../servers/postgres.ts';
 import { onRedis, type RedisServer, startRedis } from '../servers/redis.ts';
 import { hasPostgres, silent } from './postgres-database.ts';
 import { until } from './redis-stores.ts';
@@ -192,6 +193,33 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
     expect(await store.claimDue(T0 + HOUR, T0 + 2 * HOUR, 10)).toEqual([]);
     const left = await onRedis(redis.url, (client) => client.keys('cs:{taxi}:m:*'));
     expect(left).toEqual([]);
+  });
+
+  it('erases also what was taken from a Redis that was emptied, and gets to PostgreSQL late', async () => {
+    const store = await open();
+    await started(store);
+    const erase = (resumeAt: string | undefined) =>
+      store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt });
+    const { resumeAt } = await erase(undefined);
+    expect(resumeAt).toBeDefined();
+    await onDatabase(database.url, async (client) => {
+      await client.query('BEGIN; LOCK TABLE countersign.budget IN SHARE MODE');
+      const { message, ...step } = messageStep({ budget: budgetTake(1, 1000) });
+      await store.addMessage({ ...step, message: { ...message, number: phone(1) } });
+      await until(async () => {
+        const { rows } = await client.query(
+          "SELECT FROM pg_locks WHERE relation = 'countersign.budget'::regclass AND NOT granted",
+        );
+        return rows.length > 0;
+      }, 'the batch waits for the budget');
+      await onRedis(redis.url, (connection) => connection.flushall());
+      const erasing = erase(resumeAt);
+      await delay(200);
+      await client.query('COMMIT');
+      expect(await erasing).toEqual({ resumeAt: undefined });
+      const { rows } = await client.query('SELECT FROM countersign.message WHERE number = $1', [phone(1)]);
+      expect(rows).toEqual([]);
+    });
   });
 
   it.each(['a\0b', '\ud83d', '"\\\0', '\uFDD0'])(

@@ -107,6 +107,19 @@ export class Mover {
     return known.next;
   }
 
+  /**
+   * Moves one batch, when the one that is under way is over. That may be of a Redis that has been emptied since, or
+   * replaced: the stream is empty then, and PostgreSQL has not got all of it yet.
+   * @returns false when nothing was left
+   */
+  async moveNext(app: string): Promise<boolean> {
+    for (;;) {
+      const pass = await this.#pass(app);
+      if (pass !== 'busy') return pass === 'moved';
+      await delay(BUSY_AGAIN_MS);
+    }
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {

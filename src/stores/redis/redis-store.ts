@@ -233,6 +233,8 @@ class RedisStore implements Store {
   eraseHistory: Store['eraseHistory'] = (step) =>
     inTime(async () => {
       if (step.resumeAt === undefined) await this.#eraseLive(step);
+      // Also what is on its way from a Redis that was emptied meanwhile.
+      await this.#apps.mover.moveNext(step.app);
       await this.#apps.mover.drain(step.app);
       const next = await this.#postgres.eraseHistory(step);
       // A Redis that was emptied on the way had the rest put back from PostgreSQL.

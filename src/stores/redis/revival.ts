@@ -73,7 +73,7 @@ export class Revival {
       }
       const [isStale, due] = begun as [number, string[]];
       const isDone = await turn.renewed(async () => {
-        await this.#mover.drain(app);
+        while (await this.#mover.moveNext(app));
         // Nodes without Redis were at work meanwhile, and told nothing of it here.
         if (isStale === 1 && !(await this.#forget(turn))) return false;
         return this.#merge(turn, isStale === 1 ? [] : due, clock);
