@@ -202,6 +202,50 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     });
   });
 
+  it('is emptied, and the node that revives an app is cut off from PostgreSQL: others do it before long', async () => {
+    const postgresProxy = await TcpProxy.open(Number(new URL(postgres.url).port));
+    const url = new URL(postgres.url);
+    url.port = String(postgresProxy.port);
+    const database = await openPostgresStore({ url: url.href, poolSize: 4, log: silent });
+    const cutOff = await openRedisStore({ url: server.url, database, log: silent });
+    try {
+      const well = await open();
+      const verification = await started(well);
+      await untilMoved();
+      await onRedis(server.url, (client) => client.flushall());
+      await inTheMiddleOfARevival(cutOff, async () => {
+        postgresProxy.mode = { kind: 'silent' };
+      });
+      await until(
+        () =>
+          checkById(well, verification, wrongDigest, T0).then(
+            () => true,
+            () => false,
+          ),
+        'another node has revived the app',
+        3000,
+      );
+    } finally {
+      await postgresProxy.close();
+      await cutOff.close();
+    }
+  });
+
+  it('is emptied, and a revival fails: the next step begins another one at once', async () => {
+    const store = await open();
+    const verification = await started(store);
+    await untilMoved();
+    await onRedis(server.url, (client) => client.flushall());
+    await inTheMiddleOfARevival(store, async (step, client) => {
+      await client.query(
+        `SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+          WHERE d.datname = current_database() AND NOT l.granted`,
+      );
+      await step;
+    });
+    expect(await checkById(store, verification, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
+  });
+
   it('is emptied, and a node that has just begun takes up what is due, though it has seen no app yet', async () => {
     const { awaited } = await fill(await open());
     await Promise.all(opened.splice(0).map((store) => store.close()));

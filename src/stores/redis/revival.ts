@@ -8,9 +8,12 @@ import { type LiveData, readLiveData, readLiveVerifications } from './live-data.
 import type { Mover } from './mover.ts';
 import type { ScriptName } from './scripts.ts';
 
-/** When others may take over from a node that died while it revived an app. */
-const PATIENCE_MS = 2000;
-const RENEWED_EVERY_MS = 500;
+/**
+ * When others may take over from a node that revives an app and gets no further: it died, or has lost PostgreSQL. Each
+ * script of a turn renews it, so to read what they need may take as long as this, and twice as long the next time.
+ */
+const PATIENCE_MS = 3500;
+const MOST_PATIENCE_MS = 30_000;
 const BUSY_AGAIN_MS = 25;
 /** Rows of one script: some milliseconds, in which the server does nothing else. */
 const ROWS_OF_ONE_SCRIPT = 200;
@@ -57,13 +60,12 @@ export class Revival {
   }
 
   async #revive(app: string, stepNow: number | undefined): Promise<void> {
+    let patienceMs = PATIENCE_MS;
     for (;;) {
-      const clock = await this.#postgres.clock();
       const turn = new Turn(this.#redis, app, {
-        now: Math.min(stepNow ?? clock, clock),
         since: this.#postgres.presence.otherUntil,
         token: randomUUID(),
-        patienceMs: PATIENCE_MS,
+        patienceMs,
       });
       const begun = await turn.run('revive-begin');
       if (begun === 'warm') return;
@@ -72,14 +74,24 @@ export class Revival {
         continue;
       }
       const [isStale, due] = begun as [number, string[]];
-      const isDone = await turn.renewed(async () => {
-        while (await this.#mover.moveNext(app));
-        // Nodes without Redis were at work meanwhile, and told nothing of it here.
-        if (isStale === 1 && !(await this.#forget(turn))) return false;
-        return this.#merge(turn, isStale === 1 ? [] : due, clock);
-      });
-      if (isDone) return;
+      try {
+        if (await this.#reviveIn(turn, stepNow, isStale === 1, due)) return;
+      } catch (error) {
+        // Else everybody would wait until it is over.
+        await turn.run('revive-leave').catch(() => undefined);
+        throw error;
+      }
+      patienceMs = Math.min(2 * patienceMs, MOST_PATIENCE_MS);
     }
+  }
+
+  /** @returns false when the turn is lost */
+  async #reviveIn(turn: Turn, stepNow: number | undefined, isStale: boolean, due: string[]): Promise<boolean> {
+    const clock = await this.#postgres.clock();
+    while (await this.#mover.moveNext(turn.app)) if ((await turn.run('revive-renew')) !== 'renewed') return false;
+    // Nodes without Redis were at work meanwhile, and told nothing of it here.
+    if (isStale && !(await this.#forget(turn))) return false;
+    return this.#merge(turn, isStale ? [] : due, Math.min(stepNow ?? clock, clock), clock);
   }
 
   /** @returns false when the turn is lost: what is there then may be of use again */
@@ -91,18 +103,18 @@ export class Revival {
   }
 
   /** @returns false when the turn is lost */
-  async #merge(turn: Turn, due: readonly string[], clock: number): Promise<boolean> {
+  async #merge(turn: Turn, due: readonly string[], now: number, clock: number): Promise<boolean> {
     const { steps } = this.#postgres;
-    const { app, now } = turn;
+    const { app } = turn;
     let verifications = 0;
     for await (const page of readLiveVerifications(steps, app, now)) {
       for (const part of slicesOf(page)) {
-        if ((await turn.run('revive-verifications', {}, part.flat())) !== 'merged') return false;
+        if ((await turn.run('revive-verifications', { now }, part.flat())) !== 'merged') return false;
       }
       verifications += page.length;
     }
     const live = await readLiveData(steps, app, now, due);
-    for (const part of partsOf(live)) if ((await turn.run('revive-merge', part)) !== 'merged') return false;
+    for (const part of partsOf(live)) if ((await turn.run('revive-merge', { now, ...part })) !== 'merged') return false;
     // Known before it is served, so that whoever walks all apps finds it.
     await this.#remember(app);
     if ((await turn.run('revive-finish', { epoch: Math.max(clock, turn.since) })) !== 'warm') return false;
@@ -116,7 +128,6 @@ export class Revival {
 }
 
 type TurnTerms = {
-  readonly now: number;
   readonly since: number;
   readonly token: string;
   readonly patienceMs: number;
@@ -138,22 +149,8 @@ class Turn {
     return this.#terms.since;
   }
 
-  get now(): number {
-    return this.#terms.now;
-  }
-
   run(name: ScriptName, given: object = {}, more: readonly string[] = []): Promise<unknown> {
     return this.#redis.run(name, markerOf(this.app), JSON.stringify({ ...this.#terms, ...given }), ...more);
-  }
-
-  /** So that nobody takes over while something takes long. Whether the turn is lost the next step of it is told. */
-  async renewed<Result>(work: () => Promise<Result>): Promise<Result> {
-    const timer = setInterval(() => void this.run('revive-renew').catch(() => undefined), RENEWED_EVERY_MS);
-    try {
-      return await work();
-    } finally {
-      clearInterval(timer);
-    }
   }
 }
 

@@ -28,6 +28,7 @@ export type ScriptName =
   | 'set-aside'
   | 'revive-begin'
   | 'revive-renew'
+  | 'revive-leave'
   | 'revive-forget'
   | 'revive-merge'
   | 'revive-verifications'

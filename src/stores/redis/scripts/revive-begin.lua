@@ -1,7 +1,7 @@
 -- revive-begin: of all nodes that find an app cold, one is to revive it, on this server: see `lib/turn.lua`.
 -- Needs: app
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, since, token: which no other turn has, patienceMs: when others may take over}
+-- ARGV[1]  {since, token: which no other turn has, patienceMs: when others may take over}
 -- Result   `warm`, `busy` when another one is at it, or a list: whether what is here is worth nothing (1 or 0), and the
 --          ids of the messages that are due here
 

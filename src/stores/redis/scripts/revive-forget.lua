@@ -1,7 +1,7 @@
 -- revive-forget: throws away what is worth nothing.
 -- Needs: app turn
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, since, token, patienceMs}
+-- ARGV[1]  {since, token, patienceMs}
 -- ARGV[2…] keys of the app
 -- Result   `forgotten`, or `lost`
 

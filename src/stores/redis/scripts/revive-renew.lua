@@ -1,7 +1,7 @@
 -- revive-renew: a turn that takes long is not over yet.
 -- Needs: app turn
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, since, token, patienceMs}
+-- ARGV[1]  {since, token, patienceMs}
 -- Result   `renewed`, or `lost`
 
 return 'renewed'
