@@ -246,6 +246,16 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     expect(await checkById(store, verification, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
   });
 
+  it('is emptied, and a step that was given up on while its app was revived is not done after that', async () => {
+    const store = await open();
+    const verification = await started(store);
+    await untilMoved();
+    await onRedis(server.url, (client) => client.flushall());
+    const check = () => checkById(store, verification, wrongDigest, T0);
+    await inTheMiddleOfARevival(store, (step) => step, check);
+    expect(await check()).toMatchObject({ attemptsLeft: verification.maxAttempts - 1 });
+  });
+
   it('is emptied, and a node that has just begun takes up what is due, though it has seen no app yet', async () => {
     const { awaited } = await fill(await open());
     await Promise.all(opened.splice(0).map((store) => store.close()));

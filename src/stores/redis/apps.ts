@@ -10,6 +10,8 @@ import { Revival } from './revival.ts';
 import type { ScriptName } from './scripts.ts';
 import type { Given } from './steps.ts';
 
+/** Below 2 s: whoever waits is told in time that it was for nothing. */
+export const ANSWER_DEADLINE_MS = 1800;
 /** How often a step may find its app cold: once, and once more when the server was changed again meanwhile. */
 const TRIES = 3;
 const LOOK_FOR_APPS_AGAIN_MS = 500;
@@ -37,9 +39,11 @@ export class Apps {
   /** @throws CountersignError `store-unavailable` */
   async run(name: ScriptName, app: string, given: Given): Promise<unknown> {
     this.#known.add(app);
+    // A revival may take longer, and nothing is begun after its caller was told that it was for nothing.
+    const until = performance.now() + ANSWER_DEADLINE_MS;
     // As PostgreSQL wants it, where it ends up; Lua's reader does not take halves of surrogate pairs either.
     const step = toSqlJson({ ...given, since: this.#postgres.presence.otherUntil });
-    for (let tried = 0; tried < TRIES; tried += 1) {
+    for (let tried = 0; tried < TRIES && performance.now() < until; tried += 1) {
       const result = await this.#redis.run(name, markerOf(app), step);
       if (result === 'full') throw full();
       if (result !== 'cold') return result;

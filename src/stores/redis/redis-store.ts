@@ -8,7 +8,7 @@ import type { PostgresStore } from '../postgres/postgres-store.ts';
 import { type MessageRecord, recordToVerification, type VerificationRecord } from '../records.ts';
 import type { StoreLog } from '../store-log.ts';
 import { ApiKeys } from './api-keys.ts';
-import { Apps } from './apps.ts';
+import { ANSWER_DEADLINE_MS, Apps } from './apps.ts';
 import { RedisClient } from './client.ts';
 import { parseRedisUrl } from './connection.ts';
 import { Home } from './home.ts';
@@ -55,8 +55,6 @@ export async function openRedisStore({ url, database, log, mostEntries }: RedisS
   }
 }
 
-/** Below 2 s: whoever waits is told in time that it was for nothing. */
-const ANSWER_DEADLINE_MS = 1800;
 /** Names of one erasing script: a fraction of a millisecond each. */
 const NAMES_OF_ONE_SCRIPT = 200;
 const REFUSED_AT_ONCE = 200;
