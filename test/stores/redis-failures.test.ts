@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { TcpProxy } from '../../faults/nodes/tcp-proxy.ts';
 import type { Bucket, Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import { historyOf, markerOf } from '../../src/stores/redis/keys.ts';
+import { APPS, historyOf, markerOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
 import {
   budgetTake,
@@ -254,6 +254,19 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('a Redis that fai
     const check = () => checkById(store, verification, wrongDigest, T0);
     await inTheMiddleOfARevival(store, (step) => step, check);
     expect(await check()).toMatchObject({ attemptsLeft: verification.maxAttempts - 1 });
+  });
+
+  it('is emptied, and what is due of an app is taken up, though another app was there first', async () => {
+    const before = await open();
+    const { message, ...step } = messageStep();
+    await before.addMessage({ ...step, message: { ...message, app: 'bank' } });
+    await before.close();
+    await onRedis(server.url, async (client) => {
+      await client.flushall();
+      await client.sadd(APPS, 'taxi');
+    });
+    const due = await (await open()).claimDue(step.orphanedAt, step.orphanedAt + HOUR, 10);
+    expect(due).toMatchObject([{ message: { id: message.id } }]);
   });
 
   it('is emptied, and a node that has just begun takes up what is due, though it has seen no app yet', async () => {

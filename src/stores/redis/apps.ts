@@ -26,6 +26,7 @@ export class Apps {
   readonly #revival: Revival;
   /** that this node has seen */
   readonly #known = new Set<string>();
+  #hasAskedForDue = false;
   #lookedAt = Number.NEGATIVE_INFINITY;
 
   constructor(redis: RedisClient, home: Home, postgres: PostgresStore, log: StoreLog) {
@@ -55,15 +56,23 @@ export class Apps {
   /** All that have data: an app is not known to a node that has not seen it yet. */
   async list(): Promise<readonly string[]> {
     const kept = await this.#redis.do((redis) => redis.smembers(APPS));
-    // Emptied: what is due is known to PostgreSQL alone.
-    if (kept.length === 0) {
-      await this.#home.keep();
-      const apps = (await this.#postgres.steps.run('list_apps_with_due', {})) as readonly string[] | null;
-      for (const app of apps ?? []) this.#known.add(app);
+    const isEmptied = kept.length === 0;
+    if (isEmptied) await this.#home.keep();
+    // What is due may be known to PostgreSQL alone, and apps that were asked for since Redis was emptied are here already.
+    if (isEmptied || !this.#hasAskedForDue) {
+      await this.#askForDue().catch((error: unknown) => {
+        if (isEmptied) throw error;
+      });
     }
     for (const app of kept) this.#known.add(app);
     this.#lookedAt = performance.now();
     return [...this.#known];
+  }
+
+  async #askForDue(): Promise<void> {
+    const apps = (await this.#postgres.steps.run('list_apps_with_due', {})) as readonly string[] | null;
+    for (const app of apps ?? []) this.#known.add(app);
+    this.#hasAskedForDue = true;
   }
 
   /** So that nodes which have not seen them find them. */
