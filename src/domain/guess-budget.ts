@@ -1,4 +1,4 @@
-import { append, type EventLog, waitFor } from './rate-limit.ts';
+import { append, type EventLog, joinLogs, waitFor } from './rate-limit.ts';
 
 /** How many wrong codes may be tried against one number of one app, over all its verifications. */
 export type GuessPolicy = {
@@ -53,12 +53,11 @@ export function countGuess(guesses: Guesses, policy: GuessPolicy, now: number): 
   return { log, lockedUntil: now + windows * policy.windowMs, locks: guesses.locks + 1 };
 }
 
-/** Of what two servers know of one number, that with more wrong guesses behind it; `a` where there is nothing in it. */
-export function worseOf(a: Guesses, b: Guesses): Guesses {
-  const isWorse = a.lockedUntil === b.lockedUntil ? guessesIn(b.log) > guessesIn(a.log) : b.lockedUntil > a.lockedUntil;
-  return isWorse ? b : a;
-}
-
-function guessesIn(log: EventLog): number {
-  return log.reduce((count, value, index) => (index % 2 === 1 ? count + value : count), 0);
+/** What two servers know of one number: no guess has room that had none with either of them. */
+export function joinGuesses(a: Guesses, b: Guesses): Guesses {
+  return {
+    log: joinLogs(a.log, b.log),
+    lockedUntil: Math.max(a.lockedUntil, b.lockedUntil),
+    locks: Math.max(a.locks, b.locks),
+  };
 }

@@ -63,6 +63,24 @@ function coarsen(log: EventLog, now: number, rules: readonly LimitRule[]): Event
   return coarse;
 }
 
+/**
+ * One log of two that were one once: each event, counted from the last, at the later of its two moments. Which events both have
+ * cannot be told, so none is added to another; a rule waits exactly as long as for the log that it waits longer for.
+ */
+export function joinLogs(a: EventLog, b: EventLog): EventLog {
+  const [ofA, ofB] = [momentsOf(a), momentsOf(b)];
+  const joined: number[] = [];
+  for (let back = Math.max(ofA.length, ofB.length); back > 0; back -= 1) {
+    addTo(joined, Math.max(ofA.at(-back) ?? 0, ofB.at(-back) ?? 0), 1, 1);
+  }
+  return joined;
+}
+
+/** The moment of each event, oldest first. */
+function momentsOf(log: EventLog): number[] {
+  return log.flatMap((at, index) => (index % 2 === 0 ? Array<number>(log[index + 1] ?? 0).fill(at) : []));
+}
+
 /** Adds events to the last entry when they are of the same moment, as finely as it matters. */
 function addTo(log: number[], at: number, count: number, resolutionMs: number): void {
   const last = log.length - 2;

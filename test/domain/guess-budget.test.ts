@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { countGuess, type Guesses, lockedFor, noGuesses, worseOf } from '../../src/domain/guess-budget.ts';
+import {
+  countGuess,
+  type Guesses,
+  type GuessPolicy,
+  joinGuesses,
+  lockedFor,
+  noGuesses,
+} from '../../src/domain/guess-budget.ts';
 
 const T0 = Date.UTC(2025, 10, 20);
 const DAY = 86_400_000;
@@ -72,19 +79,43 @@ describe('the budget of wrong guesses (invariant 3)', () => {
     expect(lockedFor(guesses, policy, T0 - DAY)).toBe(2 * DAY);
   });
 
-  it('is the worse of two: locked for longer, or else with more guesses', () => {
-    const [few, many] = [
-      { ...noGuesses, log: [T0, 2] },
-      { ...noGuesses, log: [T0, 3] },
-    ];
-    const locked = { ...noGuesses, lockedUntil: T0 };
-    for (const [worse, other] of [
-      [many, few],
-      [locked, many],
-      [{ ...locked, lockedUntil: T0 + 1 }, locked],
-    ] as const) {
-      expect(worseOf(worse, other)).toBe(worse);
-      expect(worseOf(other, worse)).toBe(worse);
-    }
+  // It was a choice of the longer log: eighteen guesses of yesterday won over seventeen fresh ones, which were then forgotten.
+  it('joins what two servers know of a number: it waits as long as with the one that waits longer', () => {
+    const gaps = fc.array(fc.constantFrom(0, 1, 1000, DAY / 20, DAY / 3, DAY - 1, DAY), { maxLength: 40 });
+    const budget = fc.record({ max: fc.constantFrom(1, 2, 5, 40, 100), windowMs: fc.constant(DAY) });
+    const guessOn = (known: Guesses, given: readonly number[], limit: GuessPolicy, from: number) => {
+      let [guesses, now] = [known, from];
+      for (const gap of given) {
+        now += gap;
+        if (lockedFor(guesses, limit, now) === 0) guesses = countGuess(guesses, limit, now);
+      }
+      return { guesses, now };
+    };
+    fc.assert(
+      fc.property(gaps, gaps, gaps, budget, fc.integer({ min: 1, max: 100 }), (common, ofA, ofB, given, otherMax) => {
+        const before = guessOn(noGuesses, common, given, T0);
+        const a = guessOn(before.guesses, ofA, given, before.now);
+        const b = guessOn(before.guesses, ofB, given, before.now);
+        const joined = joinGuesses(a.guesses, b.guesses);
+        expect(joinGuesses(b.guesses, a.guesses)).toEqual(joined);
+        expect(joined.log.length).toBeLessThanOrEqual(2 * given.max);
+        for (const limit of [given, { max: otherMax, windowMs: DAY }]) {
+          for (const now of [before.now, ...[a.now, b.now].flatMap((at) => [at, at + 1, at + DAY / 2, at + 2 * DAY])]) {
+            const wanted = Math.max(lockedFor(a.guesses, limit, now), lockedFor(b.guesses, limit, now));
+            expect(lockedFor(joined, limit, now)).toBe(wanted);
+          }
+        }
+        // Whatever is guessed after that locks it no later, and for no less.
+        let [known, alone, now] = [joined, [a.guesses, b.guesses], Math.max(a.now, b.now)];
+        for (const gap of common) {
+          now += gap;
+          known = countGuess(known, given, now);
+          alone = alone.map((guesses) => countGuess(guesses, given, now));
+          const longest = Math.max(...alone.map((guesses) => lockedFor(guesses, given, now)));
+          expect(lockedFor(known, given, now)).toBeGreaterThanOrEqual(longest);
+        }
+      }),
+      { numRuns: 200 },
+    );
   });
 });

@@ -2,11 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import { historyOf } from '../../src/stores/redis/keys.ts';
+import { historyOf, markerOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore, type RedisStoreOptions } from '../../src/stores/redis/redis-store.ts';
 import {
   checkById,
+  checkBySlot,
   DAY_0,
+  HOUR,
   messageStep,
   money,
   phone,
@@ -191,6 +193,26 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     );
     const [usage] = await b.readUsage({ app: 'taxi', from: DAY_0, to: DAY_0 });
     expect(usage?.counts).toMatchObject({ sent: messages, costMicros: messages });
+  });
+
+  // The eighteen of yesterday were taken for worse than seventeen fresh ones, and seventeen more were compared.
+  it('forgets no fresh guess when a server comes back that knows old ones alone (invariant 3)', async () => {
+    const store = await open();
+    const guess = (now: number) => checkBySlot(store, wrongDigest, now, { number: phone(4) });
+    const lane = [`cs:{taxi}:n:${phone(4)}`, 'open'] as const;
+    for (let count = 0; count < 18; count += 1) await guess(T0);
+    const old = (await onRedis(redis.url, (client) => client.hget(...lane))) ?? '';
+    const later = T0 + 25 * HOUR;
+    for (let count = 0; count < 17; count += 1) await guess(later);
+    await untilMoved();
+    const change = `{"number":"${phone(4)}","guesses":{"open":${old}}}`;
+    await onRedis(redis.url, async (client) => {
+      await client.del(markerOf('taxi'));
+      await client.hset(...lane, old);
+      await client.xadd(history, '*', 'g', change);
+    });
+    for (let count = 17; count < 20; count += 1) expect(await guess(later)).toMatchObject({ kind: 'wrong' });
+    expect(await guess(later)).toMatchObject({ kind: 'locked' });
   });
 
   it('has a bound: then nothing new is begun, what is under way has its end, and room comes back by itself', async () => {

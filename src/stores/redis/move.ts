@@ -1,4 +1,4 @@
-import { worseOf } from '../../domain/guess-budget.ts';
+import { joinGuesses } from '../../domain/guess-budget.ts';
 import type { UsageChange } from '../../domain/usage.ts';
 import type { Query } from '../postgres/database.ts';
 import type { Batch } from './batch.ts';
@@ -138,7 +138,7 @@ async function writeGuesses(app: string, batch: Batch, isBackward: boolean, quer
     : new Map<string, NumberGuesses['guesses']>();
   const merged = numbers.map(({ number, guesses }) => ({
     number,
-    guesses: worseLanesOf(guesses, known.get(number) ?? null),
+    guesses: joinLanes(guesses, known.get(number) ?? null),
   }));
   await query(PUT_GUESSES, [app, JSON.stringify(merged)]);
   const cleared = merged.filter(({ guesses }) => guesses === null).map(({ number }) => number);
@@ -153,13 +153,12 @@ async function readGuesses(app: string, numbers: readonly string[], query: Query
   return new Map(rows.map((row) => [String(row['number']), row['guesses'] as NumberGuesses['guesses']]));
 }
 
-/** Of each lane what more wrong guesses are behind. */
-function worseLanesOf(a: NumberGuesses['guesses'], b: NumberGuesses['guesses']): NumberGuesses['guesses'] {
+function joinLanes(a: NumberGuesses['guesses'], b: NumberGuesses['guesses']): NumberGuesses['guesses'] {
   if (a === null || b === null) return a ?? b;
-  const worse = { ...a };
+  const joined = { ...a };
   for (const lane of ['open', 'trusted'] as const) {
     const [ofA, ofB] = [a[lane], b[lane]];
-    if (ofB !== undefined) worse[lane] = ofA === undefined ? ofB : worseOf(ofA, ofB);
+    if (ofB !== undefined) joined[lane] = ofA === undefined ? ofB : joinGuesses(ofA, ofB);
   }
-  return worse;
+  return joined;
 }

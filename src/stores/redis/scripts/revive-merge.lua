@@ -21,9 +21,8 @@ for _, given in ipairs(step.numbers) do
   local key = number_key_of(given.number)
   for _, lane in ipairs({ 'open', 'trusted' }) do
     local guesses = given.guesses[lane]
-    local is_known = redis.call('HEXISTS', key, lane) == 1
-    if guesses and not (is_known and not is_worse(guesses, read_guesses(given.number, lane))) then
-      redis.call('HSET', key, lane, guesses_text(guesses))
+    if guesses then
+      redis.call('HSET', key, lane, guesses_text(join_guesses(guesses, read_guesses(given.number, lane))))
       redis.call('PEXPIRE', key, whole(MEMORY_MS))
     end
   end

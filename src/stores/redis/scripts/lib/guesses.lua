@@ -82,14 +82,11 @@ local function uncount_guess(number, lane, policy)
   save_guesses(number, lane, guesses)
 end
 
-local function guesses_in(log)
-  local count = 0
-  for i = 2, #log, 2 do count = count + log[i] end
-  return count
-end
-
--- Does the first have more wrong guesses behind it?
-local function is_worse(a, b)
-  if a.lockedUntil ~= b.lockedUntil then return a.lockedUntil > b.lockedUntil end
-  return guesses_in(a.log) > guesses_in(b.log)
+-- What two servers know of one number: no guess has room that had none with either of them.
+local function join_guesses(a, b)
+  return {
+    log = join_logs(a.log, b.log),
+    lockedUntil = math.max(a.lockedUntil, b.lockedUntil),
+    locks = math.max(a.locks, b.locks),
+  }
 end

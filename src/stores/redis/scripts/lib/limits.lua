@@ -66,6 +66,25 @@ local function append(log, rules)
   return kept
 end
 
+-- The moment of each event, oldest first.
+local function moments_of(log)
+  local moments = {}
+  for i = 1, #log, 2 do
+    for _ = 1, log[i + 1] do moments[#moments + 1] = log[i] end
+  end
+  return moments
+end
+
+-- One log of two that were one once: each event, counted from the last, at the later of its two moments.
+local function join_logs(a, b)
+  local of_a, of_b = moments_of(a), moments_of(b)
+  local joined = {}
+  for back = math.max(#of_a, #of_b) - 1, 0, -1 do
+    add_to(joined, math.max(of_a[#of_a - back] or 0, of_b[#of_b - back] or 0), 1, 1)
+  end
+  return joined
+end
+
 local function read_log(text)
   return text and cjson.decode(text) or {}
 end
