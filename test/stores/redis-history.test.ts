@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import type { Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
 import { historyOf, markerOf } from '../../src/stores/redis/keys.ts';
@@ -213,6 +213,61 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     });
     for (let count = 17; count < 20; count += 1) expect(await guess(later)).toMatchObject({ kind: 'wrong' });
     expect(await guess(later)).toMatchObject({ kind: 'locked' });
+  });
+
+  describe('when a number is erased', () => {
+    const erase = (store: Store, resumeAt?: string) =>
+      store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt });
+
+    async function eraseAll(store: Store, from?: string): Promise<void> {
+      let resumeAt = from;
+      do ({ resumeAt } = await erase(store, resumeAt));
+      while (resumeAt !== undefined);
+    }
+
+    async function expectNothingLeft(store: Store): Promise<void> {
+      await untilMoved();
+      expect(await store.listMessages('taxi', { limit: 1 })).toEqual([]);
+      expect(await onRedis(redis.url, (client) => client.keys('cs:{taxi}:m:*'))).toEqual([]);
+    }
+
+    // The tombstones were of what Redis had still, and this message was in PostgreSQL alone.
+    it('brings nothing back by a report that had read its message just before', async () => {
+      const database = await postgres.open();
+      const store = await open({ database });
+      const message = await sentMessage(store);
+      await untilMoved();
+      await onRedis(redis.url, (client) => client.del(`cs:{taxi}:m:${message.id}`));
+      const run = database.steps.run.bind(database.steps);
+      vi.spyOn(database.steps, 'run').mockImplementation(async (name, step) => {
+        const outcome = await run(name, step);
+        if (name === 'get_message_with_due') await eraseAll(store);
+        return outcome;
+      });
+      const report = { providerMessageId: message.id, state: 'delivered' } as const;
+      expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: false });
+      await expectNothingLeft(store);
+    });
+
+    it('brings nothing back by what a revival in between had put back, and a step had changed', async () => {
+      const database = await postgres.open();
+      const store = await open({ database });
+      const message = await sentMessage(store);
+      await untilMoved();
+      const held = await holdMover();
+      const { resumeAt } = await erase(store);
+      expect(resumeAt).toBeDefined();
+      await redis.empty();
+      vi.spyOn(database, 'eraseHistory').mockImplementationOnce(async (step) => {
+        const report = { providerMessageId: message.id, state: 'delivered' } as const;
+        expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: true });
+        vi.restoreAllMocks();
+        return database.eraseHistory(step);
+      });
+      await eraseAll(store, resumeAt);
+      await held.release();
+      await expectNothingLeft(store);
+    });
   });
 
   it('has a bound: then nothing new is begun, what is under way has its end, and room comes back by itself', async () => {

@@ -235,9 +235,9 @@ class RedisStore implements Store {
       await this.#apps.mover.moveNext(step.app);
       await this.#apps.mover.drain(step.app);
       const next = await this.#postgres.eraseHistory(step);
-      // A Redis that was emptied on the way had the rest put back from PostgreSQL.
-      if (next.resumeAt === undefined) await this.#eraseLive(step);
-      return next;
+      if (next.resumeAt !== undefined || (await this.#eraseLive(step))) return next;
+      // The rest was put back from PostgreSQL on the way, and what steps have made of it since may be in the stream.
+      return this.#postgres.eraseHistory({ ...step, resumeAt: undefined });
     });
 
   addResource: Store['addResource'] = (resource, most) => this.#postgres.addResource(resource, most);
@@ -339,10 +339,14 @@ class RedisStore implements Store {
     };
   }
 
-  async #eraseLive({ app, number, answer }: EraseStep): Promise<void> {
+  /** @returns whether nothing of the number was put back since it was called last */
+  async #eraseLive({ app, number, answer }: EraseStep): Promise<boolean> {
     const given = { number, answer, limit: NAMES_OF_ONE_SCRIPT };
-    while (((await this.#apps.run('erase', app, given)) as number) > 0);
+    const erase = async () => (await this.#apps.run('erase', app, given)) as [left: number, isUntouched: number];
+    let [left, isUntouched] = await erase();
+    while (left > 0) [left] = await erase();
     await this.#eraseRefused(app, number);
+    return isUntouched === 1;
   }
 
   /** Mostly there is nothing. */

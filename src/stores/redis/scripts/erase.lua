@@ -1,11 +1,12 @@
 -- erase: deletes what is kept of a number, a bounded part of it; starts and guesses stay.
 -- Needs: app limits guesses slots warm
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, number, answer, limit}
--- Result   how many names are left to erase; `cold`
+-- ARGV[1]  {number, answer, limit}
+-- Result   [how many names are left to erase, 1 when the app was not revived since the number was erased last, or else 0]; `cold`
 
--- Long enough for whoever has read the record just now.
-local TOMBSTONE_MS = HOUR_MS
+-- Whoever has read a message just now may not put it back. One that is made later stays longer by itself than that.
+local TOMBSTONE_MS = MESSAGE_KEPT_MS
+local erased_in = redis.call('SET', prefix .. 'gone:' .. step.number, whole(epoch), 'PX', TOMBSTONE_MS, 'GET')
 
 local index = prefix .. 'of:' .. step.number
 for _, name in ipairs(redis.call('ZREVRANGE', index, 0, step.limit - 1)) do
@@ -16,7 +17,6 @@ for _, name in ipairs(redis.call('ZREVRANGE', index, 0, step.limit - 1)) do
     redis.call('SET', prefix .. name, cjson.encode(kept), 'KEEPTTL')
   elseif kept then
     redis.call('DEL', prefix .. name)
-    redis.call('SET', prefix .. 'gone:' .. id, '1', 'PX', TOMBSTONE_MS)
     if kind == 'm' then redis.call('ZREM', prefix .. 'due', id) end
     if kind == 'v' and kept.subject ~= null then
       local key = subject_key(kept.subject, kept.purpose, kept.lane)
@@ -30,4 +30,4 @@ local number = number_key_of(step.number)
 for _, field in ipairs(redis.call('HKEYS', number)) do
   if string.sub(field, 1, #LIVE) == LIVE then redis.call('HDEL', number, field) end
 end
-return redis.call('ZCARD', index)
+return { redis.call('ZCARD', index), erased_in == whole(epoch) and 1 or 0 }
