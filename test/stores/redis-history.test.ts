@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import type { Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
-import { historyOf, markerOf } from '../../src/stores/redis/keys.ts';
+import { historyOf, markerOf, refusedOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore, type RedisStoreOptions } from '../../src/stores/redis/redis-store.ts';
 import {
   checkById,
@@ -156,6 +156,27 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     expect(lines).toMatchObject([{ app: 'taxi', code: '22003' }]);
     expect(await onRedis(redis.url, (client) => client.xlen('cs:{taxi}:refused'))).toBe(1);
     expect(await store.getMessage('taxi', bad.id)).toMatchObject({ id: bad.id });
+  });
+
+  // What refuses every row (a trigger of an operator's) had the whole history put aside, until Redis was full.
+  it('sets a thousand entries aside, and no more: the next one stays, is tried again, and moves when there is room', async () => {
+    const lines: string[] = [];
+    const error = (fields: object) => lines.push((fields as { error: string }).error);
+    const store = await open({ log: { ...silent, error } });
+    const aside = refusedOf('taxi');
+    await onRedis(redis.url, (client) =>
+      client.eval("for i = 1, 1000 do redis.call('XADD', KEYS[1], '*', 'x', '') end", 1, aside),
+    );
+    await store.addMessage(messageStep({ message: { ...messageStep().message, segments: 2 ** 40 } }));
+    await until(async () => lines.length > 0, 'it is said');
+    expect(lines).toEqual([
+      'PostgreSQL refuses an entry of the history of taxi (22003), and 1000 are set aside already',
+    ]);
+    expect(await waiting()).toBe(1);
+    expect(await onRedis(redis.url, (client) => client.xlen(aside))).toBe(1000);
+    await onRedis(redis.url, (client) => client.del(aside));
+    await untilMoved();
+    expect(await onRedis(redis.url, (client) => client.xlen(aside))).toBe(1);
   });
 
   // 25P04 is `transaction_timeout` (PostgreSQL 17): it was taken for a fault of the entry, and an approval was set aside.

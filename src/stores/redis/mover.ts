@@ -24,6 +24,8 @@ const BUSY_AGAIN_MS = 3;
 /** Others wait behind the one that moves: it is given up before long, by itself and by the server if it is not heard of. */
 const LIMITS = { statementMs: 3000, idleMs: 3000 };
 const LAST_DRAIN_MS = 1000;
+/** Entries of an app. Where so many are refused it is not for what is in them, and the whole history would follow. */
+const MOST_SET_ASIDE = 1000;
 
 /** For the length of a transaction, also through a PgBouncer. */
 const LOCK_APP = "SELECT pg_try_advisory_xact_lock(hashtextextended('countersign history ' || $1, 0)) AS locked";
@@ -236,11 +238,14 @@ export class Mover {
       this.#careful.set(app, entries.length);
       return;
     }
-    this.#log.error(
-      { app, entry: only.id, code: codeOf(error) },
-      'PostgreSQL refuses an entry of the history: it is set aside',
-    );
-    await this.#redis.run('set-aside', markerOf(app), JSON.stringify({ now: 0, id: only.id }));
+    const code = codeOf(error);
+    const given = JSON.stringify({ now: 0, id: only.id, most: MOST_SET_ASIDE });
+    if ((await this.#redis.run('set-aside', markerOf(app), given)) === 'full') {
+      throw new Error(
+        `PostgreSQL refuses an entry of the history of ${app} (${code}), and ${MOST_SET_ASIDE} are set aside already`,
+      );
+    }
+    this.#log.error({ app, entry: only.id, code }, 'PostgreSQL refuses an entry of the history: it is set aside');
   }
 
   async #drop(app: string, entries: readonly HistoryEntry[]): Promise<void> {
