@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest';
 import { TcpProxy } from '../../faults/nodes/tcp-proxy.ts';
 import type { Store } from '../../src/domain/store.ts';
 import { openPostgresStore } from '../../src/stores/postgres/postgres-store.ts';
+import { Steps } from '../../src/stores/postgres/steps.ts';
 import { historyOf, markerOf, refusedOf } from '../../src/stores/redis/keys.ts';
 import { openRedisStore } from '../../src/stores/redis/redis-store.ts';
 import { type ScriptName, scriptOf } from '../../src/stores/redis/scripts.ts';
@@ -90,6 +91,23 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
     await alone.revokeApiKey(key.id, T0 + SECOND);
     await alone.close();
     expect(await (await open()).findApiKey('h1')).toMatchObject({ revokedAt: T0 + SECOND });
+  });
+
+  // All keys were read to find the one: where that failed, what was revoked stayed good in Redis for ten minutes.
+  it('has a key revoked by one step of PostgreSQL, and asks nothing after it', async () => {
+    const key = { id: newId('key'), app: 'taxi', name: 'backend', hash: 'h1', createdAt: T0, revokedAt: undefined };
+    const store = await open();
+    await store.addApiKey(key);
+    expect(await store.findApiKey('h1')).toEqual(key);
+    const steps = vi.spyOn(Steps.prototype, 'run');
+    try {
+      expect(await store.revokeApiKey(key.id, T0 + SECOND)).toBe(true);
+      const asked = steps.mock.calls.map(([name]) => name).filter((name) => name !== 'lease_for');
+      expect(asked).toEqual(['revoke_api_key']);
+    } finally {
+      steps.mockRestore();
+    }
+    expect(await store.findApiKey('h1')).toEqual({ ...key, revokedAt: T0 + SECOND });
   });
 
   it('does not take an approval back that was made without Redis, by what a killed node left in the stream', async () => {

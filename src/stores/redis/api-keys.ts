@@ -1,5 +1,6 @@
 import type { ApiKey, Store } from '../../domain/store.ts';
 import type { PostgresStore } from '../postgres/postgres-store.ts';
+import { type ApiKeyRow, apiKeyOf as rowToApiKey } from '../postgres/rows.ts';
 import type { RedisClient } from './client.ts';
 import { apiKeyOf } from './keys.ts';
 
@@ -26,14 +27,13 @@ export class ApiKeys {
     return found;
   };
 
+  /** Where it fails it is to be asked for again: the key may be in Redis still, as it was. */
   revoke: Store['revokeApiKey'] = async (id, now) => {
-    const isKnown = await this.#postgres.revokeApiKey(id, now);
-    if (!isKnown) return false;
-    const revoked = (await this.#postgres.listApiKeys()).find((key) => key.id === id);
-    if (revoked !== undefined) {
-      const [name] = await this.#look(revoked.hash);
-      await this.#redis.do((redis) => redis.set(name, JSON.stringify(revoked), 'PX', KEPT_MS));
-    }
+    const row = await this.#postgres.steps.run('revoke_api_key', { id, now });
+    if (row === null) return false;
+    const revoked = rowToApiKey(row as ApiKeyRow);
+    const [name] = await this.#look(revoked.hash);
+    await this.#redis.do((redis) => redis.set(name, JSON.stringify(revoked), 'PX', KEPT_MS));
     return true;
   };
 

@@ -1,7 +1,7 @@
 -- find-live: the ids of the verifications that were started last in a slot, one for each lane.
 -- Needs: app limits guesses slots warm
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, number, purpose, subject?}
+-- ARGV[1]  {number, purpose, subject?}
 -- Result   [open, trusted], false where there is none; `cold`
 
 local ids = {}

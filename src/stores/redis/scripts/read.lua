@@ -1,7 +1,7 @@
 -- read: records as they are.
 -- Needs: app warm
 -- KEYS[1]  the app's marker
--- ARGV[1]  {now, names: what follows the app's prefix in their keys}
+-- ARGV[1]  {names: what follows the app's prefix in their keys}
 -- Result   a list of texts, false where there is none; `cold`
 
 local keys = {}
