@@ -237,12 +237,9 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
   });
 
   describe('when a number is erased', () => {
-    const erase = (store: Store, resumeAt?: string) =>
-      store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt });
-
-    async function eraseAll(store: Store, from?: string): Promise<void> {
-      let resumeAt = from;
-      do ({ resumeAt } = await erase(store, resumeAt));
+    async function eraseAll(store: Store): Promise<void> {
+      let resumeAt: string | undefined;
+      do ({ resumeAt } = await store.eraseHistory({ app: 'taxi', number: phone(1), answer: '{}', resumeAt }));
       while (resumeAt !== undefined);
     }
 
@@ -273,21 +270,26 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the history that
     it('brings nothing back by what a revival in between had put back, and a step had changed', async () => {
       const database = await postgres.open();
       const store = await open({ database });
-      const message = await sentMessage(store);
+      const { verification, message } = await sentCode(store);
       await untilMoved();
       const held = await holdMover();
-      const { resumeAt } = await erase(store);
-      expect(resumeAt).toBeDefined();
-      await redis.empty();
-      vi.spyOn(database, 'eraseHistory').mockImplementationOnce(async (step) => {
-        const report = { providerMessageId: message.id, state: 'delivered' } as const;
-        expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: true });
-        vi.restoreAllMocks();
-        return database.eraseHistory(step);
-      });
-      await eraseAll(store, resumeAt);
+      const eraseRows = database.eraseHistory.bind(database);
+      vi.spyOn(database, 'eraseHistory')
+        .mockImplementationOnce(async (step) => {
+          await redis.empty();
+          expect(await checkById(store, verification, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
+          return eraseRows(step);
+        })
+        .mockImplementationOnce(async (step) => {
+          const report = { providerMessageId: message.id, state: 'delivered' } as const;
+          expect(await store.recordReport('acme', report, T0)).toMatchObject({ changed: true });
+          expect(await checkById(store, verification, wrongDigest, T0)).toMatchObject({ kind: 'wrong' });
+          return eraseRows(step);
+        });
+      await eraseAll(store);
       await held.release();
       await expectNothingLeft(store);
+      expect(await rowOf(verification.id)).toBeUndefined();
     });
   });
 

@@ -237,6 +237,7 @@ class RedisStore implements Store {
       const next = await this.#postgres.eraseHistory(step);
       if (next.resumeAt !== undefined || (await this.#eraseLive(step))) return next;
       // The rest was put back from PostgreSQL on the way, and what steps have made of it since may be in the stream.
+      await this.#apps.mover.drain(step.app);
       return this.#postgres.eraseHistory({ ...step, resumeAt: undefined });
     });
 
