@@ -234,7 +234,7 @@ describe.skipIf(!hasPostgres() || inject('redisUrl') === null)('the seam between
       const erasing = erase(resumeAt);
       await delay(200);
       await client.query('COMMIT');
-      expect(await erasing).toEqual({ resumeAt: undefined });
+      for (let next = await erasing; next.resumeAt !== undefined; ) next = await erase(next.resumeAt);
       const { rows } = await client.query('SELECT FROM countersign.message WHERE number = $1', [phone(1)]);
       expect(rows).toEqual([]);
     });

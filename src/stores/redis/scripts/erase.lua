@@ -9,12 +9,15 @@ local TOMBSTONE_MS = MESSAGE_KEPT_MS
 local erased_in = redis.call('SET', prefix .. 'gone:' .. step.number, whole(epoch), 'PX', TOMBSTONE_MS, 'GET')
 
 local index = prefix .. 'of:' .. step.number
-for _, name in ipairs(redis.call('ZREVRANGE', index, 0, step.limit - 1)) do
+local found = redis.call('ZREVRANGE', index, 0, step.limit - 1, 'WITHSCORES')
+for i = 1, #found, 2 do
+  local name, leaves_at = found[i], tonumber(found[i + 1])
   local kind, id = string.match(name, '^(%a):(.*)$')
   local kept = get_record(name)
   if kept and kind == 'i' then
     kept.answer = step.answer
-    redis.call('SET', prefix .. name, cjson.encode(kept), 'KEEPTTL')
+    -- A key that has ended may be another number's by now.
+    if kept.expires_at <= leaves_at then redis.call('SET', prefix .. name, cjson.encode(kept), 'KEEPTTL') end
   elseif kept then
     redis.call('DEL', prefix .. name)
     if kind == 'm' then redis.call('ZREM', prefix .. 'due', id) end
