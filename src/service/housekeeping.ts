@@ -36,18 +36,21 @@ export function startHousekeeping(
 ): { stop: () => Promise<void> } {
   const sweeping = sweeperOf(context, holder, retentionMs, clock);
   /** What fails is tried again in the next round. */
-  async function logged(isStopped: () => boolean, work: () => Promise<unknown>): Promise<void> {
+  async function logged(job: string, isStopped: () => boolean, work: () => Promise<unknown>): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!isStopped())
-        context.log.error({ error: error instanceof Error ? error.message : String(error) }, 'housekeeping failed');
+        context.log.error(
+          { job, error: error instanceof Error ? error.message : String(error) },
+          'housekeeping failed',
+        );
     }
   }
   const jobs = [
     // Each by itself: messages must not wait for what is deleted.
-    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged(isStopped, () => takeUpDue(context))),
-    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged(isStopped, () => sweeping.sweep(isStopped))),
+    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged('take up messages', isStopped, () => takeUpDue(context))),
+    repeat(ROUND_EVERY_MS, 'at once', (isStopped) => logged('delete', isStopped, () => sweeping.sweep(isStopped))),
     repeat(PROBE_EVERY_MS, 'later', async () => context.health.probeDue(context.providers.values())),
     repeat(EXCHANGE_EVERY_MS, 'later', () => exchange.poll()),
     repeat(CLOCK_EVERY_MS, 'later', async () => (clock.isDue() ? clock.measure() : undefined)),
