@@ -258,20 +258,24 @@ describe('closing', () => {
   });
 
   it('waits for one round of housekeeping, and not for those that would have followed', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     const bench = await openDying();
-    await abandon(bench, () => bench.countersign.messages.send({ to: NUMBER, text: 'Hello' }));
+    const send = () => abandon(bench, () => bench.countersign.messages.send({ to: NUMBER, text: 'Hello' }));
+    await send();
+    // Of the dead process no round runs on.
+    vi.clearAllTimers();
     bench.clock.advance(20_000);
     const next = await bench.again();
     await until(() => bench.fake.received.length === 2);
-    // While the provider stalled, each tick had queued one more round, and closing went through them all.
-    await vi.advanceTimersByTimeAsync(0);
-    for (let tick = 0; tick < 10; tick += 1) vi.advanceTimersToNextTimer();
+    // One more, which the next round would take up.
+    await send();
     bench.clock.advance(20_000);
+    // While the provider stalled, each tick had queued one more round, and closing went through them all.
+    for (let tick = 0; tick < 10; tick += 1) vi.advanceTimersToNextTimer();
     const closed = next.close();
-    for (const settle of abandoned.splice(0)) settle({ kind: 'failed', reason: 'uncertain', code: 'died' });
+    for (const settle of abandoned.splice(0, 2)) settle({ kind: 'failed', reason: 'uncertain', code: 'died' });
     await closed;
-    expect(bench.fake.received).toHaveLength(2);
+    expect(bench.fake.received).toHaveLength(3);
   });
 
   it('closes the store also when a provider cannot be closed', async () => {
