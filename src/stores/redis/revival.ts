@@ -22,7 +22,7 @@ const ROWS_OF_ONE_SCRIPT = 200;
  * Puts what is live back into a Redis that may lack it: it was emptied, lost its last writes in a restart, or has taken
  * the place of one that knew more. Scripts notice by the app's marker, and do nothing until it is renewed. What Redis
  * has still and PostgreSQL has not is moved first; then both are merged, and of what either of them knows nothing goes
- * back: what has ended has ended, and of attempts, guesses and money spent the greater is kept.
+ * back: what has ended has ended, of attempts and money spent the greater is kept, and wrong guesses are joined.
  *
  * That rests on one server having all of it in the end. So a turn is of the server that it began on: on another one, or
  * on one that was emptied meanwhile, nothing more is done in it, and it begins anew.
